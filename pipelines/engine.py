@@ -1,0 +1,63 @@
+"""How every job runs: on this machine by default, on whatever runner the Beam options name otherwise.
+
+On one core the FnApiRunner runs in this process; on more, in as many worker processes as there are cores and tasks.
+The unit of work is a shard, so only names and small numbers cross between stages (law 3).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from schemas import errors
+from schemas.errors import ClipsieveError
+
+_RAISED_IN_WORKER = re.compile(r"^(?:RuntimeError: )?schemas\.errors\.(\w+): (.*)$", re.MULTILINE)
+_WHERE_IN_PIPELINE = re.compile(r" \[while running '.*$", re.DOTALL)
+
+
+def run_job(build: Callable[[beam.Pipeline], object], tasks: int, beam_args: Sequence[str] = ()) -> None:
+    """Build a pipeline and run it to its end.
+
+    ``tasks`` is how many elements can be worked on at a time; ``beam_args`` are Beam's own options. An error of ours
+    that a worker raised is raised here again as itself, any other failure as Beam reports it.
+    """
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    pipeline = new_pipeline(tasks, beam_args)
+    build(pipeline)
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        raise _as_raised(error) from error
+
+
+def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
+    """A pipeline on the runner that ``beam_args`` name, or on this machine's cores where they name none."""
+    if any(arg.startswith("--runner") for arg in beam_args):
+        return beam.Pipeline(options=PipelineOptions(list(beam_args)))
+    workers = min(len(os.sched_getaffinity(0)), tasks)
+    if workers <= 1:
+        return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
+    processes = SubprocessSDKEnvironment.from_command_string(f"{sys.executable} -m {__package__}.worker")
+    options = PipelineOptions([*beam_args, f"--direct_num_workers={workers}"])
+    return beam.Pipeline(runner=FnApiRunner(default_environment=processes), options=options)
+
+
+def _as_raised(error: Exception) -> Exception:
+    """Our own error, freed of what Beam adds to its text; any other error as it is."""
+    if isinstance(error, ClipsieveError):
+        return type(error)(_WHERE_IN_PIPELINE.sub("", str(error)))
+    matches = _RAISED_IN_WORKER.findall(str(error))
+    if not matches:
+        return error
+    name, message = matches[-1]
+    kind = getattr(errors, name, ClipsieveError)
+    return kind(_WHERE_IN_PIPELINE.sub("", message))

@@ -1,0 +1,1 @@
+"""What passes between the rooms: tables, identities, recipes, manifests, shards and models. Imports no other room."""

@@ -1,0 +1,136 @@
+"""`manifest.json`: what an output folder was made from, with what, and the digest of what is in it (law 8).
+
+A stage opens its folder with `begin` and closes it with `finish`. A folder that another recipe or input began is
+refused, and the difference is shown; a folder that is complete is left as it is.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas import files
+from schemas.errors import InputError
+
+VERSIONED = ("clipsieve", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
+
+
+class Manifest(BaseModel):
+    """One output folder's origin."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: str
+    status: Literal["running", "complete"] = "running"
+    recipe: dict[str, Any]
+    inputs: dict[str, str]
+    versions: dict[str, str]
+    started_at: str
+    finished_at: str | None = None
+    counts: dict[str, int] = {}
+    digest: str | None = None
+    """Digest of the folder's data, times left out: equal for two runs of one recipe on one input."""
+
+    @property
+    def complete(self) -> bool:
+        return self.status == "complete"
+
+
+def manifest_path(folder: str, stage: str | None = None) -> str:
+    """Where the manifest of ``folder`` is, or, given a ``stage``, where that stage is to write it.
+
+    Download puts it one folder down: img2dataset's incremental mode reads every ``*.json`` beside the shards as a
+    shard's stats.
+    """
+    nested = files.join(folder, "_manifest", "manifest.json")
+    is_nested = stage == "download" if stage else files.exists(nested)
+    return nested if is_nested else files.join(folder, "manifest.json")
+
+
+def read_manifest(folder: str) -> Manifest | None:
+    """The folder's manifest; None where there is none."""
+    path = manifest_path(folder)
+    if not files.exists(path):
+        return None
+    try:
+        return Manifest.model_validate_json(files.read_bytes(path))
+    except ValidationError as error:
+        raise InputError(f"{path}: not a manifest of clipsieve ({error.errors()[0]['msg']})") from error
+
+
+def begin(folder: str, stage: str, recipe: dict[str, Any], inputs: dict[str, str]) -> Manifest:
+    """Open ``folder`` for a stage: a new manifest, or the one that an equal earlier run left.
+
+    Raises InputError when the folder was begun with another recipe or input.
+    """
+    recipe = json.loads(json.dumps(recipe))
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        _refuse_difference(folder, manifest, stage, recipe, inputs)
+        return manifest
+    manifest = Manifest(stage=stage, recipe=recipe, inputs=inputs, versions=_versions(), started_at=now())
+    _write(folder, manifest)
+    return manifest
+
+
+def finish(folder: str, manifest: Manifest, counts: dict[str, int], digest: str) -> Manifest:
+    """Close ``folder``: the last write of a stage."""
+    done = manifest.model_copy(
+        update={"status": "complete", "counts": counts, "digest": digest, "finished_at": now()}
+    )
+    _write(folder, done)
+    return done
+
+
+def input_digest(path: str) -> str:
+    """Digest of a stage's input: of a folder of ours, its manifest's; of a foreign one, of its files' names and sizes;
+    of a file, of its bytes."""
+    fs, inner = files.filesystem(path)
+    if fs.isfile(inner):
+        return files.sha256_file(path)
+    if not fs.isdir(inner):
+        raise InputError(f"{path}: no such file or folder")
+    manifest = read_manifest(path)
+    if manifest is None:
+        listing = sorted((files.name_of(e["name"]), e["size"]) for e in fs.ls(inner, detail=True) if e["type"] == "file")
+        return files.sha256_text(*(f"{name} {size}" for name, size in listing))
+    if not manifest.complete or manifest.digest is None:
+        raise InputError(f"{path}: {manifest.stage} is not finished there; run it again to its end first")
+    return manifest.digest
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _write(folder: str, manifest: Manifest) -> None:
+    files.write_bytes(manifest_path(folder, manifest.stage), manifest.model_dump_json(indent=1).encode() + b"\n")
+
+
+def _versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in VERSIONED}
+    return {"python": platform.python_version(), **versions}
+
+
+def _refuse_difference(
+    folder: str, manifest: Manifest, stage: str, recipe: dict[str, Any], inputs: dict[str, str]
+) -> None:
+    if manifest.stage != stage:
+        raise InputError(f"{folder}: holds the output of {manifest.stage}, not of {stage}; choose another --out")
+    changes = [
+        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
+        for old, new in ((manifest.recipe, recipe), (manifest.inputs, inputs))
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+    if changes:
+        state = "done" if manifest.complete else "half done"
+        raise InputError(
+            f"{folder}: {state} with another recipe or input: {'; '.join(changes)}. "
+            "Use the old values, choose another --out, or remove the folder"
+        )

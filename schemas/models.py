@@ -1,0 +1,117 @@
+"""A CLIP model as it passes between rooms: a folder that open_clip reads as ``local-dir:FOLDER``.
+
+It holds ``open_clip_config.json``, ``open_clip_model.safetensors`` and ``bpe.txt.gz`` (the tokenizer's merges). Nothing
+is unpickled: weights are safetensors, or a foreign checkpoint that torch reads with ``weights_only=True`` (law 7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import safetensors.torch
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+
+from schemas import files
+from schemas.errors import InputError
+from schemas.tokenizer import Tokenizer, tokenizer_for, truncated_bpe
+
+CONFIG_NAME = "open_clip_config.json"
+WEIGHTS_NAME = "open_clip_model.safetensors"
+MERGES_NAME = "bpe.txt.gz"
+FORMS = "open_clip:MODEL/PRETRAINED, open_clip:MODEL@FILE, or a model folder"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to embed: fp32 weights in evaluation mode, its own preprocessing and tokenizer."""
+
+    name: str
+    model: torch.nn.Module
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    """RGB image -> float32[3, S, S]."""
+    tokenizer: Tokenizer
+    digest: str
+    """32 hex digits over weights, preprocessing and tokenizer."""
+
+
+def load_model(spec: str) -> LoadedModel:
+    """Load ``open_clip:MODEL/PRETRAINED``, ``open_clip:MODEL@FILE`` or a model folder, as its name says.
+
+    Raises InputError when the model is unknown, or the file is missing, damaged, or of another architecture.
+    """
+    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
+    if not spec.startswith("open_clip:"):
+        return _load_folder(spec)
+    name, at, weights = spec.removeprefix("open_clip:").partition("@")
+    pretrained = weights
+    if not at:
+        name, slash, pretrained = name.rpartition("/")
+        if not slash:
+            raise InputError(f"{spec}: not a model; give {FORMS}")
+        if pretrained not in open_clip.list_pretrained_tags_by_model(name):
+            raise InputError(f"{spec}: open_clip knows no weights {pretrained!r} of a model {name!r}")
+    elif not Path(weights).is_file():
+        raise InputError(f"{spec}: no such file {weights}")
+    if open_clip.get_model_config(name) is None:
+        raise InputError(f"{spec}: open_clip knows no model {name!r}; see open_clip.list_models()")
+    config = open_clip.get_model_config(name)
+    return _build(spec, name, pretrained, config)
+
+
+def save_model(folder: str, model: torch.nn.Module, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]) -> None:
+    """Write a model folder; ``model`` is an open_clip model of ``model_cfg``."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+    files.write_bytes(files.join(folder, CONFIG_NAME), json.dumps(config, indent=1).encode())
+    files.write_bytes(files.join(folder, MERGES_NAME), truncated_bpe(model_cfg["text_cfg"]["vocab_size"]))
+    files.write_bytes(files.join(folder, WEIGHTS_NAME), safetensors.torch.save(weights))
+
+
+def _load_folder(folder: str) -> LoadedModel:
+    config_path = Path(folder) / CONFIG_NAME
+    if not config_path.is_file():
+        raise InputError(f"{folder}: not a model (no {CONFIG_NAME} there); give {FORMS}")
+    if not (Path(folder) / WEIGHTS_NAME).is_file():
+        raise InputError(f"{folder}: no {WEIGHTS_NAME} there")
+    try:
+        model_cfg = json.loads(config_path.read_text("utf-8"))["model_cfg"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{config_path}: not an open_clip configuration ({error!r})") from error
+    return _build(folder, f"local-dir:{folder}", None, model_cfg)
+
+
+def _build(spec: str, name: str, pretrained: str | None, model_cfg: dict[str, Any]) -> LoadedModel:
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{spec}: the model cannot be loaded: {reason}") from error
+    text_cfg = model_cfg["text_cfg"]
+    return LoadedModel(
+        spec, model.eval().float(), preprocess, tokenizer_for(text_cfg), _digest(model, repr(preprocess), text_cfg)
+    )
+
+
+def _digest(model: torch.nn.Module, preprocess: str, text_cfg: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    digest.update(json.dumps(text_cfg, sort_keys=True, default=str).encode())
+    digest.update(_without_addresses(preprocess).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _without_addresses(text: str) -> str:
+    """A transform's repr less the memory addresses of its functions."""
+    return " ".join(word for word in text.split() if not word.startswith("0x"))

@@ -1,0 +1,165 @@
+"""The recipe: what each stage was asked to do. Everything that decides an output's bytes is here, paths are not.
+
+A stage's options come from the command line or from a YAML recipe, and are written into its manifest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from schemas.errors import InputError
+
+Fraction = Annotated[float, Field(gt=0, le=100)]
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Options(BaseModel):
+    """Base of every stage's options: unknown keys are refused, values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DownloadOptions(Options):
+    """How pairs become shards."""
+
+    shard_size: Positive = Field(10_000, description="rows of the input table in a shard")
+    image_size: Positive = Field(256, description="pixels of the shorter side after resizing; smaller stay as they are")
+    encode_quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="JPEG quality of the stored image")
+    max_bytes: Positive = Field(20_000_000, description="largest answer in bytes")
+    max_pixels: Positive = Field(100_000_000, description="largest image in pixels, judged before decoding")
+    max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
+    attempts: Annotated[int, Field(ge=1, le=10)] = Field(2, description="tries of a URL whose failure may pass")
+    connect_timeout: Seconds = Field(5.0, description="seconds to a connection")
+    read_timeout: Seconds = Field(10.0, description="seconds without a byte")
+    total_timeout: Seconds = Field(30.0, description="seconds from the first request to the last byte, per attempt")
+    concurrency: Positive = Field(64, description="URLs asked for at a time, per worker")
+    allow_hosts: tuple[str, ...] = Field((), description="HOST:PORT that may be a private address")
+    max_failure_share: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="share of rows that may fail")
+
+
+class ScoreOptions(Options):
+    """How pairs get their similarity."""
+
+    reference: str = Field("builtin", description="builtin, open_clip:MODEL/PRETRAINED or open_clip:MODEL@FILE")
+    batch_size: Positive = 64
+    embeddings: bool = Field(False, description="keep image and text embeddings in fp16 beside the scores")
+
+
+class SelectOptions(Options):
+    """Which subsets and samples are cut from the scores."""
+
+    fractions: tuple[Fraction, ...] = Field((20, 40, 60, 80), description="top-q%% subsets")
+    sizes: tuple[Positive, ...] = Field((), description="pairs in each nested sample")
+    seed: int = 0
+
+    @field_validator("fractions")
+    @classmethod
+    def _whole_hundredths(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
+        for fraction in fractions:
+            if round(fraction * 100) != fraction * 100:
+                raise ValueError(f"a fraction has at most two decimals, not {fraction}")
+        return tuple(sorted(set(fractions)))
+
+
+class ReshardOptions(Options):
+    """How a subset becomes shards of its own."""
+
+    shard_size: Positive = Field(10_000, description="samples in a shard")
+    seed: int = Field(0, description="decides the order of the samples")
+
+
+class TrainOptions(Options):
+    """One training run."""
+
+    tower: str = Field("vit-tiny-64", description="a tower of training/towers, or the path of an open_clip config")
+    samples: Positive = Field(100_000, description="samples seen in the whole run")
+    batch_size: Positive = Field(256, description="pairs in a step over all processes")
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.2
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    grad_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    augment: Literal["none", "crop_flip"] = Field("none", description="none: squash to the tower's size")
+    workers: Positive = Field(1, description="decoding threads")
+    checkpoint_steps: Positive = Field(500, description="steps between checkpoints")
+    log_steps: Positive = Field(20, description="steps between log lines")
+    seed: int = 0
+
+
+class EvaluateOptions(Options):
+    """One evaluation of a model."""
+
+    tasks: tuple[str, ...] = Field((), description="names of task folders under --data; none: all that are there")
+    batch_size: Positive = 128
+
+
+class TrainStage(TrainOptions):
+    """A named training run of a recipe; its folder is models/NAME."""
+
+    name: Annotated[str, Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")]
+    subset: str | None = Field(None, description="a subset's or sample's name, as top40; none: every scored pair")
+
+    def options(self) -> TrainOptions:
+        return TrainOptions(**self.model_dump(exclude={"name", "subset"}))
+
+
+class ReshardStage(ReshardOptions):
+    """A subset of a recipe to write as shards; its folder is resharded/SUBSET."""
+
+    subset: str
+
+    def options(self) -> ReshardOptions:
+        return ReshardOptions(**self.model_dump(exclude={"subset"}))
+
+
+class EvaluateStage(EvaluateOptions):
+    """The evaluation of every model of a recipe; its folder is evaluations/MODEL."""
+
+    data: str = Field("builtin", description="a folder of task folders; builtin: the tasks that come with clipsieve")
+
+    def options(self) -> EvaluateOptions:
+        return EvaluateOptions(**self.model_dump(exclude={"data"}))
+
+
+class Recipe(Options):
+    """A whole run: the stages that are named run in this order, those left out do not."""
+
+    pairs: str = Field(description="the table of pairs; a relative path is looked up beside the recipe")
+    download: DownloadOptions | None = None
+    score: ScoreOptions | None = None
+    select: SelectOptions | None = None
+    reshard: tuple[ReshardStage, ...] = ()
+    train: tuple[TrainStage, ...] = ()
+    evaluate: EvaluateStage | None = None
+    report: bool = False
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a YAML recipe; a field that is wrong or unknown is an InputError that names it."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such recipe")
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a recipe is a mapping of stages, as in docs/recipes.md")
+    return parse_options(Recipe, content, str(path))
+
+
+def parse_options(model: type[Any], content: dict[str, Any], where: str) -> Any:
+    """Validate ``content`` as ``model``; the first wrong field becomes a one-line InputError."""
+    try:
+        return model(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise InputError(f"{where}: {field}: {first['msg']} (got {first.get('input')!r})") from error

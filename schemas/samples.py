@@ -1,0 +1,103 @@
+"""Shards as every room reads them: plain tar files in img2dataset's layout, their Parquet beside them.
+
+A sample is the run of members that share a stem: ``000000012.jpg``, ``000000012.txt``, ``000000012.json``.
+Tar members are hostile: only regular files whose names are ``[0-9a-z]+.[0-9a-z]+`` are read, nothing is extracted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from schemas import files
+from schemas.errors import InputError
+
+MEMBER_PATTERN = re.compile(r"([0-9a-z]+)\.([0-9a-z]+)")
+IMAGE_EXTENSIONS = ("jpg", "png", "webp")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a shard: its key, its members' bytes by extension, and where it lies in the tar."""
+
+    key: str
+    members: dict[str, bytes]
+    offset: int
+    size: int
+
+    @property
+    def image(self) -> bytes:
+        for extension in IMAGE_EXTENSIONS:
+            if extension in self.members:
+                return self.members[extension]
+        raise InputError(f"sample {self.key}: no image member ({', '.join(IMAGE_EXTENSIONS)})")
+
+    @property
+    def caption(self) -> str:
+        return self.members["txt"].decode("utf-8", "replace") if "txt" in self.members else ""
+
+    @property
+    def metadata(self) -> dict:
+        return dict(json.loads(self.members["json"])) if "json" in self.members else {}
+
+
+def list_shards(folder: str) -> list[str]:
+    """Names, without suffix, of the finished shards of ``folder``, in order.
+
+    A shard is finished when its stats file stands beside it, as img2dataset and `download` leave it.
+    """
+    tars = {files.name_of(path)[: -len(".tar")] for path in files.list_files(folder, ".tar")}
+    stats = {files.name_of(path)[: -len("_stats.json")] for path in files.list_files(folder, "_stats.json")}
+    names = sorted(tars & stats)
+    if not names:
+        raise InputError(f"{folder}: no finished shard (NNNNN.tar with its NNNNN_stats.json) in this folder")
+    return names
+
+
+def iter_samples(path: str) -> Iterator[Sample]:
+    """Stream a tar's samples in order; a truncated or damaged tar is an InputError that names it."""
+    with files.open_read(path) as stream:
+        yield from _samples_of(stream, path)
+
+
+def parse_samples(data: bytes, path: str) -> list[Sample]:
+    """The samples within a byte range cut from a tar at member borders (offsets count from the range's start)."""
+    return list(_samples_of(io.BytesIO(data), path))
+
+
+def _samples_of(stream: IO[bytes], path: str) -> Iterator[Sample]:
+    key, members, start, end = "", {}, 0, 0
+    for member, data in _members_of(stream, path):
+        match = MEMBER_PATTERN.fullmatch(member.name)
+        if match is None or not member.isreg():
+            raise InputError(f"{path}: member {member.name!r} is not a plain KEY.EXTENSION file")
+        stem, extension = match.groups()
+        if stem != key:
+            if members:
+                yield Sample(key, members, start, end - start)
+            key, members, start = stem, {}, member.offset
+        elif extension in members:
+            raise InputError(f"{path}: member {member.name!r} stands twice in a sample")
+        members[extension] = data
+        end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    if members:
+        yield Sample(key, members, start, end - start)
+
+
+def _members_of(stream: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                content = tar.extractfile(member)
+                data = content.read() if content is not None else b""
+                if len(data) != member.size:
+                    raise tarfile.ReadError("unexpected end of data")
+                yield member, data
+                tar.members = []  # tarfile keeps every header it met: memory would grow with the shard
+    except (tarfile.TarError, EOFError) as error:
+        raise InputError(f"{path}: not a readable tar ({error})") from error

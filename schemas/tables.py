@@ -1,0 +1,201 @@
+"""The Arrow schema of every table that passes between rooms, and the only way in which they are read and written.
+
+A table may carry further columns: they pass through. A reader refuses a file that lacks a column that its stage
+needs, or holds it in a type that cannot be read as the schema's, and names both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas import files
+from schemas.errors import InputError
+
+
+@dataclass(frozen=True)
+class Table:
+    """One kind of table: its name in messages, and its columns in order with a sentence on each."""
+
+    name: str
+    schema: pa.Schema
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.schema.names)
+
+    def describe(self) -> dict[str, str]:
+        return {field.name: field.metadata[b"doc"].decode() for field in self.schema}
+
+
+def _column(name: str, dtype: pa.DataType, doc: str, nullable: bool = True) -> pa.Field:
+    return pa.field(name, dtype, nullable=nullable, metadata={"doc": doc})
+
+
+_UID = _column("uid", pa.string(), "32 hex digits: the pair's identity (schemas/uid.py)", nullable=False)
+_SIMILARITY = _column("similarity", pa.float32(), "cosine similarity of image and caption under the reference")
+_QUANTILE = _column(
+    "quantile_rank",
+    pa.float64(),
+    "share of the eligible pairs that rank above; 0 is the best; exact at every cut, interpolated between them",
+)
+
+PAIRS = Table(
+    "pairs",
+    pa.schema([_UID, _column("url", pa.string(), "where the image is"), _column("caption", pa.string(), "its text")]),
+)
+
+SHARDS = Table(
+    "shards",
+    pa.schema(
+        [
+            _UID,
+            _column("caption", pa.string(), "the pair's text"),
+            _column("url", pa.string(), "where the image was asked for"),
+            _column("key", pa.string(), "name of the sample in its tar: shard number, then row number in the shard"),
+            _column("status", pa.string(), "success, failed_to_download or failed_to_resize (img2dataset's words)"),
+            _column("error_message", pa.string(), "what went wrong, for a person; null on success"),
+            _column("width", pa.int32(), "pixels of the stored image"),
+            _column("height", pa.int32(), "pixels of the stored image"),
+            _column("original_width", pa.int32(), "pixels of the image as downloaded"),
+            _column("original_height", pa.int32(), "pixels of the image as downloaded"),
+            _column("exif", pa.string(), "EXIF tags of the downloaded image as JSON"),
+            _column("sha256", pa.string(), "hex digest of the bytes as downloaded"),
+            _column("final_url", pa.string(), "the URL that answered, after redirects"),
+            _column("http_status", pa.int32(), "status code of the last answer"),
+            _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py); null on success"),
+            _column("attempts", pa.int32(), "how many times the URL was asked for"),
+            _column("fetched_at", pa.timestamp("us", tz="UTC"), "when the last answer ended"),
+            _column("content_type", pa.string(), "Content-Type as the server sent it"),
+            _column("byte_size", pa.int64(), "bytes downloaded"),
+            _column("phash", pa.string(), "64-bit perceptual hash of the stored image, 16 hex digits"),
+            _column("tar_offset", pa.int64(), "where the sample's first member header begins in its tar"),
+            _column("tar_size", pa.int64(), "bytes from there to the end of the sample's last member, padding included"),
+        ]
+    ),
+)
+
+SCORES = Table(
+    "scores",
+    pa.schema(
+        [
+            _UID,
+            _column("shard", pa.string(), "name of the shard, without suffix"),
+            _column("key", pa.string(), "name of the sample in its shard"),
+            _SIMILARITY,
+            _column("reference", pa.string(), "digest of the reference's weights, preprocessing and tokenizer"),
+            _column("caption_chars", pa.int32(), "characters in the caption"),
+            _column("caption_words", pa.int32(), "words in the caption, split at white space"),
+            _column("language", pa.string(), "ISO 639-1 code; null where no language identifier ran"),
+        ]
+    ),
+)
+
+SELECTION = Table(
+    "selection",
+    pa.schema(
+        [
+            _UID,
+            _SIMILARITY,
+            _QUANTILE,
+            _column("reject_reason", pa.string(), "why the pair may not be selected; null: eligible"),
+            _column("duplicate_of", pa.string(), "uid of the pair kept in its stead; null: none"),
+            _column("sample_rank", pa.float64(), "seeded hash of the uid in [0, 1): the order in which pairs are drawn"),
+        ]
+    ),
+)
+
+SUBSET = Table("subset", pa.schema([_UID, _SIMILARITY, _QUANTILE]))
+
+# Columns and stats keys that hold times: the only things in which two runs of one recipe may differ (law 2).
+TIME_COLUMNS = frozenset({"fetched_at"})
+
+
+def check_columns(schema: pa.Schema, table: Table, path: str, columns: Sequence[str] | None = None) -> None:
+    """Raise InputError when a file of ``schema`` lacks one of ``columns`` (default: all of the table's)."""
+    missing = [name for name in columns or table.columns if name not in schema.names]
+    if missing:
+        wanted = ", ".join(repr(name) for name in missing)
+        raise InputError(f"{path}: column {wanted} is missing ({table.name} table); it has: {', '.join(schema.names)}")
+
+
+def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table's own columns first, in order and type; further columns behind them as they are."""
+    check_columns(data.schema, table, path, columns)
+    own = [field for field in table.schema if field.name in data.schema.names]
+    extra = [name for name in data.schema.names if name not in table.schema.names]
+    arrays = []
+    for field in own:
+        try:
+            arrays.append(data[field.name].cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: column {field.name!r} cannot be read as {field.type}: {reason}") from error
+    fields = own + [data.schema.field(name) for name in extra]
+    return pa.table([*arrays, *(data[name] for name in extra)], schema=pa.schema(fields))
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file open for reading; a file that is missing, foreign or damaged anywhere is an InputError."""
+    with files.open_read(path) as stream:
+        try:
+            yield pq.ParquetFile(stream)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def read_table(path: str, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a whole Parquet file, or only ``columns`` of it, which must be there."""
+    with open_parquet(path) as parquet:
+        check_columns(parquet.schema_arrow, table, path, columns)
+        data = parquet.read(columns=list(columns) if columns else None)
+    return conform(data, table, path, columns)
+
+
+def iter_batches(
+    path: str, table: Table, columns: Sequence[str] | None = None, batch_size: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """Stream a Parquet file's record batches; memory is bounded by a row group."""
+    with open_parquet(path) as parquet:
+        check_columns(parquet.schema_arrow, table, path, columns)
+        yield from parquet.iter_batches(batch_size=batch_size, columns=list(columns) if columns else None)
+
+
+def write_table(data: pa.Table, table: Table, path: str) -> None:
+    """Write a whole table atomically, its own columns first; the bytes depend on the values alone."""
+    with files.atomic_write(path) as stream:
+        pq.write_table(conform(data, table, path), stream, compression="zstd")
+
+
+def content_digest(path: str) -> str:
+    """Hex SHA-256 of a Parquet file's names, types and values, its time columns left out.
+
+    Unlike a digest of the bytes it outlives another compression or writer version; row groups count.
+    """
+    digest = hashlib.sha256()
+    with open_parquet(path) as parquet:
+        columns = [name for name in parquet.schema_arrow.names if name not in TIME_COLUMNS]
+        digest.update(repr([(name, str(parquet.schema_arrow.field(name).type)) for name in columns]).encode())
+        for batch in parquet.iter_batches(batch_size=8192, columns=columns):
+            for column in batch.columns:
+                _update_with_values(digest, column)
+    return digest.hexdigest()
+
+
+def _update_with_values(digest: hashlib._Hash, column: pa.Array) -> None:
+    digest.update(pc.is_valid(column).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes())
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        lengths = pc.binary_length(column).fill_null(0)
+        digest.update(lengths.cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes())
+        digest.update("".join(value for value in column.to_pylist() if value).encode("utf-8", "surrogatepass"))
+    elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        digest.update(column.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+    else:
+        digest.update(repr(column.to_pylist()).encode())

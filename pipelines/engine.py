@@ -20,7 +20,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from schemas import errors
 from schemas.errors import ClipsieveError
 
-_RAISED_IN_WORKER = re.compile(r"^(?:RuntimeError: )?schemas\.errors\.(\w+): (.*)$", re.MULTILINE)
+_RAISED_IN_WORKER = re.compile(r"(?:RuntimeError: )?schemas\.errors\.(\w+): (.*)")
 _WHERE_IN_PIPELINE = re.compile(r" \[while running '.*$", re.DOTALL)
 
 
@@ -41,9 +41,9 @@ def run_job(build: Callable[[beam.Pipeline], object], tasks: int, beam_args: Seq
 
 def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
     """A pipeline on the runner that ``beam_args`` name, or on this machine's cores where they name none."""
-    if any(arg.startswith("--runner") for arg in beam_args):
+    if _names_runner(beam_args):
         return beam.Pipeline(options=PipelineOptions(list(beam_args)))
-    workers = min(len(os.sched_getaffinity(0)), tasks)
+    workers = min(_cores(), tasks)
     if workers <= 1:
         return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
     processes = SubprocessSDKEnvironment.from_command_string(f"{sys.executable} -m {__package__}.worker")
@@ -51,13 +51,33 @@ def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
     return beam.Pipeline(runner=FnApiRunner(default_environment=processes), options=options)
 
 
+def threads_per_worker(tasks: int, beam_args: Sequence[str] = ()) -> int:
+    """How many threads an element may use so that a job of ``tasks`` elements fills this machine's cores once.
+
+    A runner that ``beam_args`` name starts a worker per core by itself.
+    """
+    return 1 if _names_runner(beam_args) else max(1, _cores() // max(1, tasks))
+
+
+def _names_runner(beam_args: Sequence[str]) -> bool:
+    return any(arg.startswith("--runner") for arg in beam_args)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def _as_raised(error: Exception) -> Exception:
-    """Our own error, freed of what Beam adds to its text; any other error as it is."""
+    """Our own error, freed of what Beam adds to its text; any other error as it is.
+
+    A worker process hands its exception over as the text of a traceback, whose last line at the margin names it.
+    """
     if isinstance(error, ClipsieveError):
         return type(error)(_WHERE_IN_PIPELINE.sub("", str(error)))
-    matches = _RAISED_IN_WORKER.findall(str(error))
-    if not matches:
+    at_margin = [line for line in str(error).splitlines() if line[:1].strip()]
+    match = _RAISED_IN_WORKER.fullmatch(at_margin[-1]) if at_margin else None
+    if match is None:
         return error
-    name, message = matches[-1]
+    name, message = match.groups()
     kind = getattr(errors, name, ClipsieveError)
     return kind(_WHERE_IN_PIPELINE.sub("", message))

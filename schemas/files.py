@@ -50,6 +50,15 @@ def list_files(folder: str, suffix: str) -> list[str]:
     return [join(folder, name) for name in sorted(names) if name.endswith(suffix) and name[:1] not in "._"]
 
 
+def list_folders(folder: str) -> list[str]:
+    """Sorted paths of the folders directly in ``folder``; hidden and temporary ones left out."""
+    fs, inner = filesystem(folder)
+    if not fs.isdir(inner):
+        return []
+    names = (name_of(entry["name"]) for entry in fs.ls(inner, detail=True) if entry["type"] == "directory")
+    return [join(folder, name) for name in sorted(names) if name[:1] not in "._"]
+
+
 def read_bytes(path: str) -> bytes:
     fs, inner = filesystem(path)
     if not fs.isfile(inner):
@@ -90,6 +99,15 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
         with suppress(FileNotFoundError):
             os.unlink(temporary)  # noqa: PTH108
         raise
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove the temporary files that writers who were killed left directly in ``folder``; no other writer may be
+    at work there."""
+    fs, inner = filesystem(folder)
+    if isinstance(fs, LocalFileSystem) and fs.isdir(inner):
+        for path in fs.glob(join(inner, ".*.tmp.*")):
+            fs.rm_file(path)
 
 
 def write_bytes(path: str, data: bytes) -> None:

@@ -10,6 +10,8 @@ import datetime
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from schemas import files
 from schemas.errors import InputError
 
+STAGE_FOLDERS = ("shards", "scores", "selection", "subsets", "samples")
+STAGE_PARENTS = ("resharded", "models", "evaluations")
+"""The folders of a run that one stage fills, and those that hold one such folder a subset or model."""
 VERSIONED = ("clipsieve", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
 
 
@@ -78,6 +83,19 @@ def begin(folder: str, stage: str, recipe: dict[str, Any], inputs: dict[str, str
     return manifest
 
 
+@contextmanager
+def withdrawn_if_empty(*folders: str) -> Iterator[None]:
+    """Take `begin` back where the block refuses its input before any data is written: that folder is free again."""
+    try:
+        yield
+    except InputError:
+        for folder in folders:
+            if not files.list_files(folder, ".parquet"):
+                fs, inner = files.filesystem(manifest_path(folder))
+                fs.rm(inner)
+        raise
+
+
 def finish(folder: str, manifest: Manifest, counts: dict[str, int], digest: str) -> Manifest:
     """Close ``folder``: the last write of a stage."""
     done = manifest.model_copy(
@@ -102,6 +120,23 @@ def input_digest(path: str) -> str:
     if not manifest.complete or manifest.digest is None:
         raise InputError(f"{path}: {manifest.stage} is not finished there; run it again to its end first")
     return manifest.digest
+
+
+def stages(run_dir: str) -> dict[str, Manifest]:
+    """The manifests of a run's folders by their names under ``run_dir``, in the order in which data flows."""
+    names = list(STAGE_FOLDERS)
+    for parent in STAGE_PARENTS:
+        folders = files.list_folders(files.join(run_dir, parent))
+        names += [f"{parent}/{files.name_of(folder)}" for folder in folders]
+    found = {name: read_manifest(files.join(run_dir, name)) for name in names}
+    return {name: manifest for name, manifest in found.items() if manifest is not None}
+
+
+def gather(run_dir: str) -> None:
+    """Write ``run_dir``/manifest.json: the manifests of all its stages in one file."""
+    gathered = {name: manifest.model_dump() for name, manifest in stages(run_dir).items()}
+    content = json.dumps({"stages": gathered}, indent=1, ensure_ascii=False)
+    files.write_bytes(files.join(run_dir, "manifest.json"), content.encode() + b"\n")
 
 
 def now() -> str:

@@ -5,6 +5,8 @@ A stage's options come from the command line or from a YAML recipe, and are writ
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +18,27 @@ from schemas.errors import InputError
 Fraction = Annotated[float, Field(gt=0, le=100)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
+
+
+def parse_size(text: str) -> int:
+    """A number of pairs as the paper writes it: ``250``, ``10M``, ``3.4B``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMB]?)", text)
+    size = Decimal(match[1]) * _UNITS[match[2]] if match else None
+    if size is None or size != int(size):
+        raise ValueError(f"{text!r} is not a whole number of pairs, as 250, 10M or 3.4B")
+    return int(size)
+
+
+def size_name(size: int) -> str:
+    """The shortest exact name of a number of pairs, `parse_size`'s inverse: 10_000_000 is ``10M``, 1500 is ``1500``."""
+    for unit, scale in (("B", 10**9), ("M", 10**6)):
+        scaled = Decimal(size) / scale
+        if scaled >= 1 and scaled == round(scaled, 1):
+            return f"{scaled.normalize():f}{unit}"
+    return str(size)
 
 
 class Options(BaseModel):
@@ -53,9 +76,14 @@ class ScoreOptions(Options):
 class SelectOptions(Options):
     """Which subsets and samples are cut from the scores."""
 
-    fractions: tuple[Fraction, ...] = Field((20, 40, 60, 80), description="top-q%% subsets")
-    sizes: tuple[Positive, ...] = Field((), description="pairs in each nested sample")
+    fractions: tuple[Fraction, ...] = Field((20, 40, 60, 80), description="percentages of the pairs that score best")
+    sizes: tuple[Positive, ...] = Field((), description="pairs in each nested sample, as 250 or 10M")
     seed: int = 0
+
+    @field_validator("sizes", mode="before")
+    @classmethod
+    def _in_words(cls, sizes: Any) -> Any:
+        return [parse_size(size) if isinstance(size, str) else size for size in sizes]
 
     @field_validator("fractions")
     @classmethod

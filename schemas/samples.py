@@ -99,5 +99,8 @@ def _members_of(stream: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarInfo,
                     raise tarfile.ReadError("unexpected end of data")
                 yield member, data
                 tar.members = []  # tarfile keeps every header it met: memory would grow with the shard
+            stream.seek(tar.offset)
+            if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a damaged header for the end
+                raise tarfile.ReadError(f"no member header at byte {tar.offset}")
     except (tarfile.TarError, EOFError) as error:
         raise InputError(f"{path}: not a readable tar ({error})") from error

@@ -7,7 +7,7 @@ needs, or holds it in a type that cannot be read as the schema's, and names both
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -113,6 +113,31 @@ SELECTION = Table(
 
 SUBSET = Table("subset", pa.schema([_UID, _SIMILARITY, _QUANTILE]))
 
+_SAMPLE_ID = _column("id", pa.string(), "key of the sample in the task's tar files", nullable=False)
+_RANK = _column("rank", pa.int32(), "candidates that stand before the right one; 0 is the best", nullable=False)
+
+ZERO_SHOT_SAMPLES = Table(
+    "zero-shot samples",
+    pa.schema(
+        [
+            _SAMPLE_ID,
+            _column("label", pa.int32(), "index of the true class", nullable=False),
+            _column("prediction", pa.int32(), "index of the class of highest similarity", nullable=False),
+            _column("correct", pa.bool_(), "whether the two are the same", nullable=False),
+            _RANK,
+        ]
+    ),
+)
+
+RETRIEVAL_IMAGES = Table("retrieval images", pa.schema([_SAMPLE_ID, _RANK]))
+
+RETRIEVAL_TEXTS = Table(
+    "retrieval texts",
+    pa.schema(
+        [_SAMPLE_ID, _column("caption_index", pa.int32(), "which of its image's captions", nullable=False), _RANK]
+    ),
+)
+
 # Columns and stats keys that hold times: the only things in which two runs of one recipe may differ (law 2).
 TIME_COLUMNS = frozenset({"fetched_at"})
 
@@ -168,10 +193,20 @@ def iter_batches(
         yield from parquet.iter_batches(batch_size=batch_size, columns=list(columns) if columns else None)
 
 
-def write_table(data: pa.Table, table: Table, path: str) -> None:
-    """Write a whole table atomically, its own columns first; the bytes depend on the values alone."""
+def write_table(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> None:
+    """Write a whole table atomically, its own columns first; the bytes depend on the values alone.
+
+    It must have ``columns`` (default: all of the table's).
+    """
     with files.atomic_write(path) as stream:
-        pq.write_table(conform(data, table, path), stream, compression="zstd")
+        pq.write_table(conform(data, table, path, columns), stream, compression="zstd")
+
+
+@contextmanager
+def table_writer(table: Table, path: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Write a table atomically as a stream: a function that appends a batch of its rows as a row group."""
+    with files.atomic_write(path) as stream, pq.ParquetWriter(stream, table.schema, compression="zstd") as writer:
+        yield lambda batch: writer.write_table(conform(batch, table, path))
 
 
 def content_digest(path: str) -> str:

@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make quickstart` and `make test`. Nothing but Python >= 3.10 and make
+# is assumed. PYTHON chooses the interpreter, OUT the quickstart's folder.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || echo python3)
+OUT ?= quickstart-run
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup quickstart test lint bench builtin clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12) and "clipsieve needs Python 3.10 to 3.12; set PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(READY)
+	$(BIN)/clipsieve quickstart --out $(OUT)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+# Rebuilds the builtin reference, the quickstart's pairs and its tasks from the lab data (see pipelines/builtin).
+builtin: $(READY)
+	$(BIN)/python -m pipelines.builtin.pool --data $(LAB) --out build/builtin
+	$(BIN)/clipsieve train --shards build/builtin/shards --out build/builtin/model $$(cat pipelines/builtin/flags.txt)
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,64 @@
+"""Reads a run folder into one frozen value, from which the page is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from evaluation.report.comparisons import Comparison, compare
+from evaluation.report.cuts import Cut, read_cuts
+from evaluation.report.funnel import Step, funnel
+from evaluation.report.galleries import Card, make_cards
+from evaluation.report.models import ModelRun, read_models
+from evaluation.report.pool import Pool, read_pool
+from schemas import files, manifest
+from schemas.errors import InputError
+from schemas.manifest import Manifest
+
+_NEEDED = {"shards": "download", "scores": "score", "selection": "select"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that the report says of a run. ``cards`` go by uid, ``stages`` by folder."""
+
+    stages: Mapping[str, Manifest]
+    cuts: tuple[Cut, ...]
+    pool: Pool
+    cards: Mapping[str, Card]
+    models: tuple[ModelRun, ...]
+    comparisons: tuple[Comparison, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def main_cut(self) -> Cut | None:
+        """The cut that the first model is trained on, else the middle one."""
+        trained = [model.subset for model in self.models]
+        of_models = [cut for cut in self.cuts if cut.name in trained]
+        if of_models:
+            return of_models[0]
+        return self.cuts[(len(self.cuts) - 1) // 2] if self.cuts else None
+
+
+def collect(run_dir: str) -> Run:
+    """Read ``run_dir``; InputError where shards, scores or selection are missing or not finished."""
+    stages = manifest.stages(run_dir)
+    for name, command in _NEEDED.items():
+        folder = files.join(run_dir, name)
+        if not files.exists(folder):
+            raise InputError(f"{folder}: no such folder; run `clipsieve {command}` first")
+        if name in stages and not stages[name].complete:
+            raise InputError(f"{folder}: {command} is not finished there; run it again to its end first")
+    cuts = read_cuts(files.join(run_dir, "subsets"))
+    pool = read_pool(run_dir, cuts)
+    models = read_models(run_dir, stages)
+    download = stages["shards"].counts if "shards" in stages else None
+    return Run(
+        stages=stages,
+        cuts=cuts,
+        pool=pool,
+        cards=make_cards(run_dir, pool),
+        models=models,
+        comparisons=compare(models),
+        steps=tuple(funnel(download, pool, cuts, models)),
+    )

@@ -1,0 +1,68 @@
+"""From the rows of the input table to the pairs that models are trained on: what is lost where, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluation.report import words
+from evaluation.report.cuts import Cut
+from evaluation.report.models import ModelRun
+from evaluation.report.pool import Pool
+
+
+@dataclass(frozen=True)
+class Loss:
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """``count`` pairs are left after ``losses``."""
+
+    name: str
+    count: int
+    losses: tuple[Loss, ...] = ()
+
+
+def funnel(
+    download: Mapping[str, int] | None, pool: Pool, cuts: Sequence[Cut], models: Sequence[ModelRun]
+) -> list[Step]:
+    """The steps in order; ``download`` is that stage's counts, None where other software made the shards.
+
+    The last steps are the models' pairs, or the cuts where nothing is trained; each begins at the eligible
+    pairs.
+    """
+    steps = _downloaded(download, pool.scored) if download else [Step("Pairs scored", pool.scored)]
+    steps.append(_step("Eligible for selection", pool.scored, pool.eligible, pool.rejected))
+    if models:
+        ends = [(f"Trained on by {model.name}", model.pairs, model.subset) for model in models]
+    else:
+        ends = [(f"In the {words.subset(cut.name)}", cut.count, cut.name) for cut in cuts]
+    for name, count, subset in ends:
+        left_out = Loss(f"not in the {words.subset(subset)}", pool.eligible - count)
+        steps.append(Step(name, count, (left_out,) if subset else ()))
+    return steps
+
+
+def _downloaded(counts: Mapping[str, int], scored: int) -> list[Step]:
+    rows, success = counts["rows"], counts["success"]
+    asked = rows - counts["duplicates"]
+    errors = {name.removeprefix("error_"): n for name, n in counts.items() if name.startswith("error_")}
+    return [
+        Step("Rows in the table", rows),
+        _step("Distinct pairs asked for", rows, asked, {"duplicates": counts["duplicates"]}),
+        _step("Images downloaded", asked, success, errors),
+        _step("Pairs scored", success, scored, {}),
+    ]
+
+
+def _step(name: str, before: int, after: int, reasons: Mapping[str, int]) -> Step:
+    """A step whose losses add up: what no reason explains is shown as such."""
+    losses = [Loss(words.loss(reason), count) for reason, count in reasons.items() if count]
+    losses.sort(key=lambda loss: (-loss.count, loss.reason))
+    unexplained = before - after - sum(loss.count for loss in losses)
+    if unexplained:
+        losses.append(Loss("for a reason that no manifest names", unexplained))
+    return Step(name, after, tuple(losses))

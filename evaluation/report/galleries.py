@@ -1,0 +1,129 @@
+"""The pairs that the report shows, with a thumbnail each; only the bytes of those few samples are read."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+from evaluation.report.pool import Pair, Pool
+from schemas import files, samples, tables
+from schemas.errors import InputError
+from schemas.samples import Sample
+
+THUMBNAIL_PIXELS = 128
+CAPTION_CHARS = 160
+
+_WEBP_QUALITY = 60
+_FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A pair as it is shown; ``image`` is a data URI, ``place`` is SHARD/KEY."""
+
+    uid: str
+    similarity: float
+    caption: str
+    image: str
+    width: int
+    height: int
+    place: str
+    swapped: bool
+
+
+def make_cards(run_dir: str, pool: Pool) -> dict[str, Card]:
+    """The cards, by uid, of all pairs that the pool's bands and borders show."""
+    shown = {pair.uid: pair for band in pool.bands for pair in band.drawn}
+    for border in pool.borders:
+        shown |= {pair.uid: pair for pair in (*border.above, *border.below)}
+    places = _places(run_dir, shown.values())
+    cards = {}
+    for shard in sorted({shard for shard, _ in places}):
+        keys = {key: pair for (name, key), pair in places.items() if name == shard}
+        for sample in _samples(files.join(run_dir, "shards"), shard, set(keys)):
+            if sample.key in keys:
+                pair = keys[sample.key]
+                cards[pair.uid] = _card(pair, sample, f"{shard}/{sample.key}")
+    _refuse_missing(run_dir, shown, cards)
+    return cards
+
+
+def thumbnail(data: bytes) -> tuple[str, int, int]:
+    """An image's bytes -> a WebP data URI of at most 128 pixels a side, its width and its height.
+
+    Raises OSError, as Pillow does, when the bytes are no JPEG, PNG or WebP image.
+    """
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=_WEBP_QUALITY, method=6)
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f"data:image/webp;base64,{encoded}", small.width, small.height
+
+
+def shorten(caption: str) -> str:
+    """The caption on one line, cut at 160 characters."""
+    text = " ".join(caption.split())
+    return text if len(text) <= CAPTION_CHARS else text[: CAPTION_CHARS - 1] + "…"
+
+
+def _places(run_dir: str, pairs: Iterable[Pair]) -> dict[tuple[str, str], Pair]:
+    """Each pair by the shard and the key under which its sample lies."""
+    by_file: dict[str, dict[str, Pair]] = {}
+    for pair in pairs:
+        by_file.setdefault(pair.file, {})[pair.uid] = pair
+    places = {}
+    for file, wanted in sorted(by_file.items()):
+        path = files.join(run_dir, "scores", f"{file}.parquet")
+        for row in tables.read_table(path, tables.SCORES, ["uid", "shard", "key"]).to_pylist():
+            if row["uid"] in wanted:
+                places[row["shard"], row["key"]] = wanted[row["uid"]]
+    return places
+
+
+def _samples(folder: str, shard: str, keys: set[str]) -> Iterator[Sample]:
+    """The samples of ``keys``, by the offsets in the shard's Parquet; where it has none, all of the tar's."""
+    tar, parquet = files.join(folder, f"{shard}.tar"), files.join(folder, f"{shard}.parquet")
+    with tables.open_parquet(parquet) as file:
+        has_offsets = {"tar_offset", "tar_size"} <= set(file.schema_arrow.names)
+    if not has_offsets:
+        yield from samples.iter_samples(tar)
+        return
+    rows = tables.read_table(parquet, tables.SHARDS, ["key", "tar_offset", "tar_size"]).to_pylist()
+    with files.open_read(tar) as stream:
+        for row in rows:
+            if row["key"] in keys:
+                stream.seek(row["tar_offset"])
+                yield from samples.parse_samples(stream.read(row["tar_size"]), tar)
+
+
+def _card(pair: Pair, sample: Sample, place: str) -> Card:
+    try:
+        image, width, height = thumbnail(sample.image)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"shards/{place}: the image cannot be read ({error}); download it again") from error
+    return Card(
+        uid=pair.uid,
+        similarity=pair.similarity,
+        caption=shorten(sample.caption),
+        image=image,
+        width=width,
+        height=height,
+        place=place,
+        swapped=bool(pair.swapped),
+    )
+
+
+def _refuse_missing(run_dir: str, shown: Mapping[str, Pair], cards: Mapping[str, Card]) -> None:
+    missing = sorted(shown.keys() - cards.keys())
+    if missing:
+        row = f"selection/{shown[missing[0]].file}.parquet"
+        raise InputError(
+            f"{run_dir}/shards: no sample of uid {missing[0]}, which is in {row}; "
+            "run `clipsieve score` and `clipsieve select` on these shards again"
+        )

@@ -1,0 +1,98 @@
+"""The trained models of a run and what their evaluations found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.report import words
+from evaluation.results import read_rows
+from schemas import files
+from schemas.errors import InputError
+from schemas.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric of one task as a fraction, with its 95% interval where the evaluation gives one."""
+
+    task: str
+    kind: str
+    dataset: str
+    metric: str
+    value: float
+    interval: tuple[float, float] | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """A trained model: recipe and counts, loss by step, and its results (none where it is not evaluated)."""
+
+    name: str
+    subset: str | None
+    manifest: Manifest
+    losses: tuple[tuple[int, float], ...]
+    results: tuple[Result, ...]
+    samples_folder: str
+
+    @property
+    def pairs(self) -> int:
+        return self.manifest.counts["pairs"]
+
+    @property
+    def recipe_but_subset(self) -> dict[str, Any]:
+        return {key: value for key, value in self.manifest.recipe.items() if key != "subset"}
+
+
+def read_models(run_dir: str, stages: Mapping[str, Manifest]) -> tuple[ModelRun, ...]:
+    """The models whose training is complete: first those trained on all pairs, then by name."""
+    models = [
+        _read_model(run_dir, name, manifest)
+        for name, manifest in stages.items()
+        if name.startswith("models/") and manifest.complete
+    ]
+    return tuple(sorted(models, key=lambda model: (model.subset is not None, model.name)))
+
+
+def _read_model(run_dir: str, folder: str, manifest: Manifest) -> ModelRun:
+    name = files.name_of(folder)
+    evaluation = files.join(run_dir, "evaluations", name)
+    return ModelRun(
+        name=name,
+        subset=manifest.recipe["subset"],
+        manifest=manifest,
+        losses=_read_losses(files.join(run_dir, folder, "log.jsonl")),
+        results=tuple(result for row in read_rows(evaluation) for result in _results_of(row)),
+        samples_folder=files.join(evaluation, "samples"),
+    )
+
+
+def _results_of(row: dict[str, Any]) -> list[Result]:
+    metrics = words.TASK_METRICS.get(row["task"], ("main_metric",))
+    intervals = row["intervals"]
+    return [
+        Result(
+            task=row["key"],
+            kind=row["task"],
+            dataset=row["dataset"],
+            metric=metric,
+            value=row["metrics"][metric],
+            interval=tuple(intervals[metric]) if metric in intervals else None,
+            samples=row["samples"],
+        )
+        for metric in metrics
+    ]
+
+
+def _read_losses(path: str) -> tuple[tuple[int, float], ...]:
+    """Step and loss of each line of a training log; none where there is no log."""
+    if not files.exists(path):
+        return ()
+    try:
+        rows = [json.loads(line) for line in files.read_bytes(path).splitlines()]
+    except ValueError as error:
+        raise InputError(f"{path}: not one JSON object a line ({error}); train that model again") from error
+    return tuple((row["step"], row["loss"]) for row in rows)

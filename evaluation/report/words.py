@@ -1,0 +1,54 @@
+"""What the tables' names are called for a person."""
+
+from __future__ import annotations
+
+from schemas.outcomes import ErrorClass
+
+LOSSES = {
+    "duplicates": "repeat an earlier row",
+    ErrorClass.INVALID_URL.value: "not a valid URL",
+    ErrorClass.SCHEME_NOT_ALLOWED.value: "neither http nor https",
+    ErrorClass.FORBIDDEN_ADDRESS.value: "leads to a private address",
+    ErrorClass.DNS_ERROR.value: "host not found",
+    ErrorClass.TIMEOUT.value: "server too slow",
+    ErrorClass.CONNECTION_ERROR.value: "connection refused or broken off",
+    ErrorClass.TLS_ERROR.value: "no trusted TLS connection",
+    ErrorClass.HTTP_ERROR.value: "answered with an HTTP error",
+    ErrorClass.TOO_MANY_REDIRECTS.value: "too many redirects",
+    ErrorClass.TOO_LARGE.value: "larger than the byte limit",
+    ErrorClass.EMPTY_BODY.value: "empty answer",
+    ErrorClass.OPTED_OUT.value: "owner forbids use in training",
+    ErrorClass.NOT_AN_IMAGE.value: "not an image",
+    ErrorClass.TOO_MANY_PIXELS.value: "larger than the pixel limit",
+    ErrorClass.DECODE_ERROR.value: "truncated or damaged image",
+}
+
+METRICS = {
+    "acc1": "accuracy (top 1)",
+    "text_retrieval_recall@1": "image → text, recall@1",
+    "image_retrieval_recall@1": "text → image, recall@1",
+}
+
+TASK_METRICS = {
+    "zeroshot_classification": ("acc1",),
+    "zeroshot_retrieval": ("text_retrieval_recall@1", "image_retrieval_recall@1"),
+}
+"""The metrics of each kind of task that the report shows; of an unknown kind, its main metric."""
+
+
+def loss(reason: str) -> str:
+    """A reason in plain words; one that has none, as it is."""
+    return LOSSES.get(reason, reason.replace("_", " "))
+
+
+def metric(name: str) -> str:
+    return METRICS.get(name, name.replace("_", " "))
+
+
+def subset(name: str | None) -> str:
+    """``top40`` -> ``top 40%``, ``10M`` -> ``sample of 10M``; None is every scored pair."""
+    if name is None:
+        return "all pairs"
+    if name.startswith("top"):
+        return f"top {name.removeprefix('top')}%"
+    return f"sample of {name}" if name[0].isdigit() else name

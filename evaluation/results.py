@@ -1,0 +1,58 @@
+"""What an evaluation leaves on disk: ``results.jsonl``, a row a task, and a table of each task's samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from schemas import files
+from schemas.errors import InputError
+from schemas.tables import Table, content_digest, write_table
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Results of one task."""
+
+    metrics: Mapping[str, float | None]
+    """Fractions; null where a metric does not apply."""
+    intervals: Mapping[str, tuple[float, float]]
+    """95% intervals of those metrics that have one."""
+    samples: int
+    tables: Mapping[str, tuple[Table, pa.Table]]
+    """Per-sample tables by the suffix that their file's name has behind the task's key."""
+
+
+def results_path(out: str) -> str:
+    return files.join(out, "results.jsonl")
+
+
+def read_rows(out: str) -> list[dict[str, Any]]:
+    """Rows of the tasks that are done; none where the evaluation has not begun."""
+    path = results_path(out)
+    if not files.exists(path):
+        return []
+    try:
+        return [json.loads(line) for line in files.read_bytes(path).splitlines()]
+    except ValueError as error:
+        raise InputError(f"{path}: not one JSON object a line ({error})") from error
+
+
+def write_rows(out: str, rows: list[dict[str, Any]]) -> None:
+    files.write_bytes(results_path(out), "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def write_samples(out: str, key: str, outcome: Outcome) -> None:
+    for suffix, (table, data) in outcome.tables.items():
+        write_table(data, table, files.join(out, "samples", f"{key}{suffix}.parquet"))
+
+
+def results_digest(out: str) -> str:
+    """Digest of the rows and of what the per-sample tables hold."""
+    samples = files.list_files(files.join(out, "samples"), ".parquet")
+    parts = [f"{files.name_of(path)} {content_digest(path)}" for path in samples]
+    return files.sha256_text(files.sha256_file(results_path(out)), *parts)

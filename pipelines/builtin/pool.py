@@ -1,0 +1,251 @@
+"""Puts together what the builtin reference is trained on, and what it never sees: the quickstart's pairs and tasks.
+
+    python -m pipelines.builtin.pool --data LAB --out build/builtin
+
+``LAB`` holds openclipart.parquet and emoji.parquet. Openclipart is split by groups of near-duplicates: three in five
+train the reference; of the others, public domain alone and at most five pairs a title, two thirds become
+``quickstart/pairs.parquet`` and the rest the tasks ``tasks/wds_*``. The emoji all train, less those that look like a
+held-out picture. Every split is a hash of its group, so it depends on nothing but the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import html
+import io
+import json
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from tqdm import tqdm
+
+from pipelines.builtin.near_duplicates import near_duplicate_groups
+from pipelines.phash import perceptual_hash
+from schemas import files, samples
+from schemas.uid import uid_of
+
+HELD_OUT = 0.40
+TASKS = 0.128
+"""The groups whose hash is below it become tasks; from there to HELD_OUT, the quickstart's pairs."""
+PAIRS_PER_TITLE = 5
+TASK_SIDE = 96
+TRAINING_SIDE = 112
+TEMPLATES = ("{c}", "clip art of {c}", "a drawing of {c}", "{c} icon")
+CLASSES = {
+    "animals": "animal",
+    "buildings": "building",
+    "computer": "computer",
+    "food": "food",
+    "geography": "map",
+    "office": "office",
+    "people": "person",
+    "plants": "plant",
+    "recreation/music": "music",
+    "recreation/sports": "sport",
+    "shapes/arrows": "arrow",
+    "signs_and_symbols/flags": "flag",
+    "special/patterns": "pattern",
+    "tools": "tool",
+    "transportation": "transport",
+}
+"""Folders of openclipart and the class that the zero-shot task makes of each."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One row of the lab data."""
+
+    id: str
+    image: bytes
+    title: str
+    captions: tuple[str, ...]
+    creator: str
+    is_public_domain: bool
+    is_openclipart: bool
+    looks: np.ndarray = field(repr=False)
+    """RGB pixels as decoded, uint8[H, W, 3]."""
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Build the builtin reference's pool")
+    parser.add_argument("--data", required=True, help="folder with openclipart.parquet and emoji.parquet")
+    parser.add_argument("--out", required=True)
+    options = parser.parse_args()
+    pictures = [*read_openclipart(options.data), *read_emoji(options.data)]
+    groups = group_names(pictures)
+    places = {name: place_of(name) for name in set(groups)}
+    held = {name for picture, name in zip(pictures, groups) if picture.is_openclipart and places[name] < HELD_OUT}
+    train = [p for p, name in zip(pictures, groups) if name not in held]
+    fit = [(p, g) for p, g in zip(pictures, groups) if g in held and p.is_openclipart and p.title and p.is_public_domain]
+    fit.sort(key=lambda pair: hashlib.sha256(pair[0].id.encode()).digest())
+    tasks = [p for p, _ in capped(pair for pair in fit if places[pair[1]] < TASKS)]
+    pool = list(capped(pair for pair in fit if places[pair[1]] >= TASKS))
+    write_training_shard(train, files.join(options.out, "shards"))
+    write_pairs(pool, files.join(options.out, "quickstart", "pairs.parquet"))
+    write_retrieval(tasks, files.join(options.out, "tasks", "wds_openclipart_titles"))
+    write_zero_shot(tasks, files.join(options.out, "tasks", "wds_openclipart_folders"))
+    print(f"train {len(train)} pictures, quickstart {len(pool)} pairs, tasks {len(tasks)} pictures")
+
+
+def read_openclipart(folder: str) -> Iterator[Picture]:
+    """Openclipart: its title is the caption; keywords, description and file name are further captions to train on."""
+    for row in tqdm(pq.read_table(files.join(folder, "openclipart.parquet")).to_pylist(), "openclipart"):
+        title = row["title"].strip()
+        keywords = [_words(word) for word in row["keywords"] if not re.match("hash|0x", word.lower())]
+        path, _, name = row["id"].rsplit(".", 1)[0].rpartition("/")
+        name = re.sub(r"\d+", " ", _words(name))
+        captions = (
+            title,
+            f"{title} {' '.join(keywords[:6])}",
+            name,
+            f"{_words(path)} {name}",
+            html.unescape(row["description"])[:160],
+        )
+        yield Picture(
+            row["id"],
+            row["image"],
+            title,
+            _distinct(captions),
+            row["creator"],
+            "publicdomain" in row["license"].lower(),
+            True,
+            decode_rgb(row["image"]),
+        )
+
+
+def read_emoji(folder: str) -> Iterator[Picture]:
+    """Emoji of two makers: name, and name with short names and categories."""
+    for row in tqdm(pq.read_table(files.join(folder, "emoji.parquet")).to_pylist(), "emoji"):
+        kinds = _words(f"{row['category']} {row['subcategory']}")
+        shorts = " ".join(_words(name) for name in row["short_names"])
+        captions = (row["name"], f"{row['name']} {shorts}", f"{row['name']} {kinds}")
+        yield Picture(
+            row["id"], row["image"], row["name"], _distinct(captions), row["vendor"], False, False,
+            decode_rgb(row["image"]),
+        )
+
+
+def group_names(pictures: list[Picture]) -> list[str]:
+    """Each picture's group of near-duplicates, named by its first member's id."""
+    hashes = np.array([int(perceptual_hash(p.looks), 16) for p in pictures], np.uint64)
+    small = [Image.fromarray(p.looks).resize((16, 16), Image.Resampling.BILINEAR) for p in pictures]
+    thumbnails = np.stack([np.asarray(image, np.float32).ravel() / 255 for image in small])
+    labels = near_duplicate_groups(hashes, thumbnails)
+    first: dict[int, str] = {}
+    for label, picture in zip(labels, pictures):
+        first.setdefault(label, picture.id)
+    return [first[label] for label in labels]
+
+
+def place_of(group: str) -> float:
+    """A group's place in [0, 1), by its name alone."""
+    return int.from_bytes(hashlib.sha256(f"0:{group}".encode()).digest()[:4]) / 2**32
+
+
+def capped(pictures: Iterable[tuple[Picture, str]]) -> Iterator[tuple[Picture, str]]:
+    """At most five pictures a title: a sixth of openclipart is called "gramastar"."""
+    seen: Counter[str] = Counter()
+    for picture, group in pictures:
+        seen[picture.title] += 1
+        if seen[picture.title] <= PAIRS_PER_TITLE:
+            yield picture, group
+
+
+def write_pairs(pool: list[tuple[Picture, str]], path: str) -> None:
+    """The quickstart's pairs, images as they are."""
+    rows = [
+        {"id": p.id, "title": p.title, "creator": p.creator, "group": group, "image": p.image} for p, group in pool
+    ]
+    with files.atomic_write(path) as stream:
+        pq.write_table(pa.Table.from_pylist(rows), stream, compression="zstd")
+
+
+def write_retrieval(pictures: list[Picture], folder: str) -> None:
+    """A retrieval task of pictures whose titles differ, in CLIP_benchmark's layout."""
+    by_title = {p.title.lower(): p for p in reversed(pictures)}
+    members = [(_small(p), {"txt": p.title.encode()}) for p in by_title.values()]
+    _write_task(folder, members, {"dataset_type.txt": "retrieval"})
+
+
+def write_zero_shot(pictures: list[Picture], folder: str) -> None:
+    """A zero-shot task: which of openclipart's folders a picture is from, in CLIP_benchmark's layout."""
+    members = []
+    for picture in pictures:
+        for label, prefix in enumerate(CLASSES):
+            if picture.id.startswith(prefix + "/"):
+                members.append((_small(picture), {"cls": str(label).encode()}))
+    texts = {
+        "classnames.txt": "\n".join(CLASSES.values()),
+        "zeroshot_classification_templates.txt": "\n".join(TEMPLATES),
+    }
+    _write_task(folder, members, texts)
+
+
+def write_training_shard(pictures: list[Picture], folder: str) -> None:
+    """One shard in which every caption of a picture is a pair of its own, and its Parquet as `train` reads it."""
+    pairs = [(_small(p, TRAINING_SIDE), p.id, caption) for p in pictures for caption in p.captions]
+    members = [(image, {"txt": caption.encode()}) for image, _, caption in pairs]
+    tar = files.join(folder, "00000.tar")
+    _write_tar(tar, members)
+    rows = [
+        {"uid": uid_of(source, caption), "key": s.key, "status": "success", "tar_offset": s.offset, "tar_size": s.size}
+        for (_, source, caption), s in zip(pairs, samples.iter_samples(tar), strict=True)
+    ]
+    with files.atomic_write(files.join(folder, "00000.parquet")) as stream:
+        pq.write_table(pa.Table.from_pylist(rows), stream)
+    files.write_bytes(files.join(folder, "00000_stats.json"), json.dumps({"successes": len(rows)}).encode())
+
+
+def _write_task(folder: str, members: list[tuple[bytes, dict[str, bytes]]], texts: dict[str, str]) -> None:
+    for name, text in {**texts, "test/nshards.txt": "1"}.items():
+        files.write_bytes(files.join(folder, name), text.encode() + b"\n")
+    _write_tar(files.join(folder, "test", "0.tar"), members)
+
+
+def _write_tar(path: str, members: list[tuple[bytes, dict[str, bytes]]]) -> None:
+    """A tar of samples: each a WebP image and its other members by extension."""
+    with files.atomic_write(path) as stream, tarfile.open(
+        fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT
+    ) as tar:
+        for number, (image, others) in enumerate(members):
+            for extension, data in {"webp": image, **others}.items():
+                member = tarfile.TarInfo(f"s{number:07d}.{extension}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def decode_rgb(data: bytes) -> np.ndarray:
+    """An encoded picture -> uint8[H, W, 3], transparency on white."""
+    with Image.open(io.BytesIO(data)) as image:
+        rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+
+
+def _small(picture: Picture, side: int = TASK_SIDE) -> bytes:
+    image = Image.fromarray(picture.looks)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=90, method=6)
+    return stream.getvalue()
+
+
+def _distinct(captions: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.strip() for text in captions if text.strip()))
+
+
+def _words(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The members of a subset file, whoever wrote it: DataComp's npy, or a Parquet with uid."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas import files, tables
+from schemas.errors import InputError
+from schemas.uid import UID_U64_PAIR, from_u64_pairs, uid_bytes, uid_strings
+
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+def read_members(path: str) -> np.ndarray:
+    """The members' uids as bytes[N] of 16, ascending.
+
+    An npy holds (upper64, lower64) pairs, with numpy's header or, as DataComp's memory maps, without; sorted or not.
+    Raises InputError when the file is of another kind, or a uid stands in it twice.
+    """
+    raw = _read_parquet(path) if path.endswith(".parquet") else _read_npy(path)
+    members = np.sort(as_strings(raw))
+    repeated = members[1:] == members[:-1]
+    if repeated.any():
+        uid = uid_strings(as_raw(members[int(np.argmax(repeated)) :][:1]))[0]
+        raise InputError(f"{path}: uid {uid} stands in it twice; a subset holds a pair once")
+    return members
+
+
+def write_members(members: np.ndarray, path: str) -> None:
+    """Write bytes[N] of 16 for `load_members`."""
+    with files.atomic_write(path) as stream:
+        np.save(stream, members)
+
+
+def load_members(path: str) -> np.ndarray:
+    """What `write_members` wrote: of a local file mapped into memory, not read."""
+    fs, inner = files.filesystem(path)
+    if isinstance(fs, LocalFileSystem):
+        return np.load(inner, mmap_mode="r", allow_pickle=False)
+    return np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
+
+
+def as_strings(raw: np.ndarray) -> np.ndarray:
+    """uint8[N, W] -> bytes[N] of W, which numpy compares from left to right."""
+    return np.ascontiguousarray(raw).view(f"S{raw.shape[1]}").reshape(-1)
+
+
+def as_raw(strings: np.ndarray) -> np.ndarray:
+    """bytes[N] of W -> uint8[N, W]; the inverse of `as_strings`."""
+    return np.ascontiguousarray(strings).view(np.uint8).reshape(len(strings), strings.itemsize)
+
+
+def find(members: np.ndarray, raw: np.ndarray) -> np.ndarray:
+    """bool[N]: which of the uids uint8[N, 16] are among ``members``, which are in ascending order."""
+    if not len(members):
+        return np.zeros(len(raw), bool)
+    uids = as_strings(raw)
+    places = np.minimum(np.searchsorted(members, uids), len(members) - 1)
+    return members[places] == uids
+
+
+def _read_npy(path: str) -> np.ndarray:
+    data = files.read_bytes(path)
+    if data.startswith(_NPY_MAGIC):
+        pairs = np.load(io.BytesIO(data), allow_pickle=False)
+        if pairs.ndim != 1 or [pairs.dtype[i] for i in range(len(pairs.dtype))] != [np.dtype("u8")] * 2:
+            raise InputError(
+                f"{path}: not a subset: it holds {pairs.dtype} of shape {pairs.shape}, not u8,u8 pairs"
+            )
+        return from_u64_pairs(pairs.astype(UID_U64_PAIR))
+    if len(data) % UID_U64_PAIR.itemsize:
+        raise InputError(f"{path}: not a subset: neither Parquet nor npy, nor a multiple of 16 bytes long")
+    return from_u64_pairs(np.frombuffer(data, UID_U64_PAIR))
+
+
+def _read_parquet(path: str) -> np.ndarray:
+    batches = tables.iter_batches(path, tables.SUBSET, ["uid"])
+    return np.concatenate([np.zeros((0, 16), np.uint8), *(uid_bytes(batch["uid"]) for batch in batches)])

@@ -1,0 +1,24 @@
+"""The reference: the CLIP whose similarity says how well a caption fits its image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from schemas.errors import InputError
+from schemas.models import CONFIG_NAME, FORMS, LoadedModel, load_model
+
+BUILTIN = "builtin"
+_BUILTIN_FOLDER = Path(__file__).with_name("builtin")
+
+
+def load_reference(spec: str) -> LoadedModel:
+    """Load ``builtin``, the small model that comes with clipsieve, or whatever `schemas.models.load_model` reads.
+
+    Raises InputError when there is no such model, or its file is missing, damaged or of another architecture.
+    """
+    if spec != BUILTIN:
+        return load_model(spec)
+    if not (_BUILTIN_FOLDER / CONFIG_NAME).is_file():
+        raise InputError(f"{BUILTIN}: this installation holds no builtin reference; give {FORMS}")
+    return replace(load_model(str(_BUILTIN_FOLDER)), name=BUILTIN)

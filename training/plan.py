@@ -1,0 +1,123 @@
+"""Which samples a run trains on, where they lie, and in which order: decided before step 0, from tables alone.
+
+The plan holds 20 bytes a sample and the order 8 (two epochs of it at an epoch's border): 100M samples take 3.6 GB in
+every process. Reading in a global random order needs a store with fast random reads; on an object store write the
+subset as shards of its own first (`reshard`).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas import files
+from schemas.errors import InputError
+from schemas.outcomes import Status
+from schemas.samples import list_shards
+from schemas.tables import SHARDS, SUBSET, read_table
+from schemas.uid import UID_U64_PAIR, from_u64_pairs, uid_bytes
+
+_COLUMNS = ("uid", "key", "status", "tar_offset", "tar_size")
+_UID_TYPE = pa.binary(16)
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """The samples of a run in the shards' order; a sample is known by its index here."""
+
+    tars: tuple[str, ...]
+    shard: np.ndarray
+    """int32[N]: which of ``tars``."""
+    offset: np.ndarray
+    """int64[N]: the first byte of the sample's members in its tar."""
+    size: np.ndarray
+    """int64[N]: bytes from there to the end of its last member."""
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+
+def plan_samples(shards: str, subset: str | None) -> SamplePlan:
+    """The downloaded samples of a shards folder, or those of them whose uid a subset file holds.
+
+    Raises InputError when the subset holds a uid that no downloaded sample has, naming how many and the first.
+    """
+    members = None if subset is None else _fixed_binary(read_subset(subset))
+    met = np.zeros(0 if members is None else len(members), bool)
+    tars, columns = [], []
+    for name in list_shards(shards):
+        uid, offset, size = _downloaded(files.join(shards, f"{name}.parquet"))
+        if members is not None:
+            found = pc.index_in(uid, value_set=members)
+            kept = found.is_valid().to_numpy(zero_copy_only=False)
+            met[found.drop_null().to_numpy()] = True
+            offset, size = offset[kept], size[kept]
+        columns.append((np.full(len(offset), len(tars), np.int32), offset, size))
+        tars.append(files.join(shards, f"{name}.tar"))
+    if members is not None and not met.all():
+        first = members.filter(pa.array(~met))[0].as_py().hex()
+        raise InputError(
+            f"{subset}: {(~met).sum()} uids are of no downloaded sample in {shards}, the first {first}"
+        )
+    shard, offset, size = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    return SamplePlan(tuple(tars), shard, offset, size)
+
+
+def read_subset(path: str) -> np.ndarray:
+    """uint8[N, 16]: the uids of a subset file, DataComp's ``.npy`` of u8,u8 or a Parquet table with a uid column."""
+    if not path.endswith(".npy"):
+        return _uid_bytes(read_table(path, SUBSET, ["uid"])["uid"], path)
+    try:
+        pairs = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a readable .npy file ({error})") from error
+    if pairs.dtype != UID_U64_PAIR or pairs.ndim != 1:
+        raise InputError(f"{path}: expected a list of dtype u8,u8, got {pairs.dtype} of shape {pairs.shape}")
+    return from_u64_pairs(pairs)
+
+
+def stream_slice(samples: int, seed: int, start: int, stop: int) -> np.ndarray:
+    """int64[stop - start]: the plan's indices at these positions of the endless stream of epochs.
+
+    Each epoch is one permutation of the whole plan, so every sample is seen once before any is seen again.
+    """
+    parts = []
+    while start < stop:
+        epoch, first = divmod(start, samples)
+        last = min(samples, first + stop - start)
+        parts.append(_epoch_order(samples, seed, epoch)[first:last])
+        start += last - first
+    return np.concatenate(parts)
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(samples)
+
+
+def _downloaded(path: str) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+    table = read_table(path, SHARDS, _COLUMNS)
+    table = table.filter(pc.equal(table["status"], Status.SUCCESS.value))
+    if table["tar_offset"].null_count or table["tar_size"].null_count:
+        raise InputError(
+            f"{path}: a downloaded row lacks its tar_offset or tar_size; run verify on the shards"
+        )
+    uid = _fixed_binary(_uid_bytes(table["uid"], path))
+    return uid, table["tar_offset"].to_numpy(), table["tar_size"].to_numpy()
+
+
+def _uid_bytes(uids: pa.ChunkedArray, path: str) -> np.ndarray:
+    try:
+        return uid_bytes(uids)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: column 'uid' holds a value that is not 32 hex digits ({error})") from error
+
+
+def _fixed_binary(uids: np.ndarray) -> pa.Array:
+    data = pa.py_buffer(np.ascontiguousarray(uids))
+    return pa.FixedSizeBinaryArray.from_buffers(_UID_TYPE, len(uids), [None, data])

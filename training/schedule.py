@@ -1,0 +1,13 @@
+"""The learning rate of each step: linear warm-up, then a cosine to zero."""
+
+from __future__ import annotations
+
+import math
+
+
+def schedule(step: int, steps: int, warmup_steps: int) -> float:
+    """Share of the peak learning rate at ``step`` of 0..steps-1: 1/warmup_steps at first, 1 when the warm-up ends,
+    towards 0 at ``steps``. ``warmup_steps`` is below ``steps``."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))

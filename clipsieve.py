@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 Out = Annotated[str, typer.Option("--out", help="folder to write")]
+QUICKSTART_PORT = 18765
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": False}
 
 
@@ -210,7 +211,7 @@ def run(
 @app.command()
 def quickstart(
     out: Annotated[str, typer.Option(help="folder to write")] = "quickstart-run",
-    port: Annotated[int, typer.Option(help="loopback port of the web server that serves the pairs")] = 18765,
+    port: Annotated[int, typer.Option(help="loopback port of the web server that serves the pairs")] = QUICKSTART_PORT,
 ) -> None:
     """Run every stage on the embedded openclipart pairs, offline, and write a report.
 

@@ -6,6 +6,7 @@ is the chance that a true pair scores above a swapped one.
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ import numpy as np
 from evaluation.embeddings import embed_images, embed_texts
 from evaluation.statistics import paired_auc
 from schemas.errors import InputError
-from schemas.models import LoadedModel
+from schemas.models import LoadedModel, load_model
+from schemas.tables import open_parquet
 
 BATCH_SIZE = 128
+CAPTION_COLUMNS = ("caption", "title")
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,31 @@ def swap_captions(captions: Sequence[str], seed: int) -> np.ndarray:
     swapped = np.empty(len(captions), np.int64)
     swapped[circle] = np.roll(circle, -most)
     return swapped
+
+
+def main() -> None:
+    """``python -m evaluation.separation --model FOLDER --pairs FILE``: the AUC on a Parquet file with encoded images.
+
+    The file has ``image`` and ``caption`` (or ``title``); ``group`` names near-duplicates, and without it each row is
+    its own group.
+    """
+    parser = argparse.ArgumentParser(description="AUC of true against swapped captions")
+    parser.add_argument("--model", required=True, help="a model folder, or open_clip:MODEL@FILE")
+    parser.add_argument("--pairs", required=True, help="Parquet file with image and caption or title")
+    options = parser.parse_args()
+    with open_parquet(options.pairs) as parquet:
+        table = parquet.read()
+    caption = next((name for name in CAPTION_COLUMNS if name in table.column_names), None)
+    if caption is None or "image" not in table.column_names:
+        raise InputError(f"{options.pairs}: needs the columns image and caption, has {', '.join(table.column_names)}")
+    rows = [row for row in table.to_pylist() if (row[caption] or "").strip()]
+    groups = [row.get("group") or str(place) for place, row in enumerate(rows)]
+    found = separation_auc(load_model(options.model), [r["image"] for r in rows], [r[caption] for r in rows], groups)
+    print(
+        f"AUC {found.auc:.3f}, 95% interval [{found.low:.3f}, {found.high:.3f}], "
+        f"{found.pairs:,} pairs in {found.groups:,} groups"
+    )
+
+
+if __name__ == "__main__":
+    main()

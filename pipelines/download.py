@@ -1,10 +1,10 @@
 """Download a table of (URL, caption) pairs into shards that img2dataset's and webdataset's readers read.
 
-    uid ranges -> uids in packed blocks -> by bucket -> rows that repeat a uid -+
-                                                                                by shard -> fetch, decode, write
-    shard plans ---------------------------------------------------------------+
+    uid ranges -> packed uids -> by bucket -> rows that repeat a uid -+
+                                                                      +-> by shard -> fetch, decode, write
+    shard plans ------------------------------------------------------+
 
-Only uids, row numbers and plans cross a shuffle; a shard's rows are read, and its images live, within one step.
+Only uids, row numbers and plans cross a shuffle; a shard's rows are read, and its images live, in one step.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines import engine
+from pipelines.command import run_command
 from pipelines.download_plan import ShardPlan, naming, plan_shards
 from pipelines.download_shard import ShardJob, download_shard, with_uids
 from pipelines.duplicates import BUCKET_ROWS, bucket_count, find_duplicates, pack_records, split_buckets
@@ -35,11 +36,11 @@ _STATS_THREADS = 16
 
 
 def run(pairs: str, out: str, options: DownloadOptions, beam_args: Sequence[str] = ()) -> Manifest:
-    """Download the table ``pairs`` (Parquet file or folder, CSV, TSV or JSONL) into shards in the folder ``out``.
+    """Download the table ``pairs`` (Parquet file or folder, CSV, TSV or JSONL) into shards in folder ``out``.
 
-    Shards that an earlier run finished are left as they are. Raises InputError for a table that cannot be read or a
-    folder that was begun with another table or recipe, BudgetError when more than ``options.max_failure_share`` of
-    the rows failed (the shards are kept and complete all the same).
+    Shards that an earlier run finished are left as they are. Raises InputError for a table that cannot be
+    read or a folder that was begun with another table or recipe, BudgetError when a greater share of the pairs
+    than ``options.max_failure_share`` failed (the shards are complete and kept all the same).
     """
     parse_allowed_hosts(options.allow_hosts)
     recipe, inputs = options.model_dump(mode="json"), {"pairs": manifest.input_digest(pairs)}
@@ -155,7 +156,7 @@ def _within_budget(done: Manifest, options: DownloadOptions) -> Manifest:
 
 
 if __name__ == "__main__":
-    # Under its own name: what this module defines must be found by worker processes, which have another __main__.
+    # Under its own name: worker processes, whose __main__ is another, must find what this module defines.
     from pipelines import download
 
     raise SystemExit(run_command(download.run, ("pairs", "out"), DownloadOptions))

@@ -1,7 +1,7 @@
 """Rows that repeat a uid, found by a shuffle of uids alone: packed blocks of 24 bytes a row, no single rows.
 
-A record is a row's uid (16 bytes) and its number in the whole input (8 bytes, big-endian). Records go to buckets
-by the uid's leading 16 bits; a bucket holds about a million rows.
+A record is a row's uid (16 bytes) and its number in the whole input (8 bytes, big-endian). Records go to
+buckets by the uid's leading 16 bits; a bucket holds about a million rows.
 """
 
 from __future__ import annotations

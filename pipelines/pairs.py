@@ -1,10 +1,10 @@
 """The input table: which of its columns are URL, caption and uid, and its rows as every later step sees them.
 
 Parquet is read where it lies, and planned from its footers alone; CSV, TSV and JSONL are copied to Parquet
-first (pairs_text.py). Column names are looked up exactly first, then without regard to case, so that the tables
-of LAION (``URL``, ``TEXT``), COYO and DataComp (``url``, ``text``, ``uid``) are read as they are. All other
-columns pass through; one that is named like a column of the shards table (DataComp's ``original_width``, say)
-is kept as ``source_original_width``.
+first (pairs_text.py). Column names are looked up exactly first, then without regard to case, so that the
+tables of LAION (``URL``, ``TEXT``), COYO and DataComp (``url``, ``text``, ``uid``) are read as they are. All
+other columns pass through; one that is named like a column of the shards table (as DataComp's
+``original_width``) is kept as ``source_original_width``.
 """
 
 from __future__ import annotations
@@ -62,10 +62,9 @@ def find_columns(names: Sequence[str], path: str) -> Columns:
     url = _find(names, URL_NAMES)
     caption = _find(names, CAPTION_NAMES)
     if url is None or caption is None:
-        wanted = URL_NAMES if url is None else CAPTION_NAMES
-        raise InputError(
-            f"{path}: column {wanted[0]!r} is missing (or {', '.join(wanted[1:])}); it has: {', '.join(names)}"
-        )
+        wanted, *others = URL_NAMES if url is None else CAPTION_NAMES
+        has = ", ".join(names)
+        raise InputError(f"{path}: column {wanted!r} is missing (or {', '.join(others)}); it has: {has}")
     uid = _find(names, UID_NAMES)
     rest = [name for name in names if name not in (url, caption, uid)]
     extra = tuple((name, SOURCE_PREFIX + name if name in SHARDS.columns else name) for name in rest)
@@ -108,7 +107,7 @@ def open_pairs(paths: Sequence[str]) -> PairsTable:
 
 
 def iter_rows(slices: Sequence[Slice], columns: Columns, with_extra: bool = True) -> Iterator[pa.Table]:
-    """Stream the rows of ``slices`` as tables with ``url``, ``caption``, ``uid`` if there is one, and the rest.
+    """Stream the rows of ``slices`` as tables of ``url``, ``caption``, ``uid`` if there is one, and the rest.
 
     url and caption are strings, null read as "". Only the row groups that a slice touches are read. Raises
     InputError, naming file and row, where text is not UTF-8 or a uid is not 32 hex digits.

@@ -1,7 +1,7 @@
 """CSV, TSV and JSONL inputs, copied to Parquet as a stream, every column as text.
 
-Types are not guessed from the first rows: a later row could belie them. A JSON value that is not a string is kept
-as its JSON. A row that cannot be read is an InputError that names it; none is skipped.
+Types are not guessed from the first rows: a later row could belie them. A JSON value that is not a string is
+kept as its JSON. A row that cannot be read is an InputError that names it; none is skipped.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ from schemas.uid import uid_bytes, uid_strings
 
 END_OF_ARCHIVE = bytes(1024)
 COPIED_AT_A_TIME = 256
+PAIRS_PER_WORKER = 20_000
+"""Pairs whose copying is worth the seconds in which a worker process starts."""
 MEMBERS_NAME = "_members.npy"
 _SOURCE = "source_shard"
 _ORDER = "order"
@@ -62,7 +64,7 @@ def run(
         progress("reshard (shards)", count, lambda: len(files.list_files(out, "_stats.json"))),
     ):
         job = _build(shards, names, len(members), out, options, name_format)
-        engine.run_job(job, max(len(names), count), beam_args)
+        engine.run_job(job, -(-len(members) // PAIRS_PER_WORKER), beam_args)
     return _finish(out, opened, name_format)
 
 

@@ -1,6 +1,6 @@
 """Cut exact quality subsets and nested samples from scores, in one job over score files.
 
-    score files -> histogram -> advance the plan        (a pass; up to 22 of them, those after the last do nothing)
+    score files -> histogram -> advance the plan        (a pass; 10 to 14 of them, those after the last do nothing)
                 -> OUT/selection/NNNNN.parquet          (a file for each score file)
                 -> OUT/subsets/topQ.{parquet,npy}, OUT/samples/SIZE.{parquet,npy}
 
@@ -29,6 +29,9 @@ from schemas.errors import InputError
 from schemas.manifest import Manifest
 from schemas.recipe import SelectOptions, size_name
 from schemas.uid import from_u64_pairs, to_u64_pairs, uid_bytes, uid_strings
+
+FILES_PER_WORKER = 32
+"""Score files of 10,000 pairs that are worth the seconds in which a worker process starts."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def run(scores: str, out: str, options: SelectOptions, beam_args: Sequence[str] 
             manifest.withdrawn_if_empty(*folders),
             progress("select (files)", len(paths), lambda: len(written())),
         ):
-            engine.run_job(_build(paths, subsets, out, options), len(paths), beam_args)
+            tasks = -(-len(paths) // FILES_PER_WORKER)
+            engine.run_job(_build(paths, subsets, out, options), tasks, beam_args)
     for name, found in opened.items():
         if not found.complete:
             opened[name] = _finish(files.join(out, name), found)
@@ -114,17 +118,18 @@ class Pass(beam.PTransform):
         score_files, plan = inputs
         return (
             score_files
-            | "Count" >> beam.FlatMap(count_file, AsSingleton(plan))
-            | "Add" >> beam.CombineGlobally(thresholds.add)
+            | "Count" >> beam.Map(count_file, AsSingleton(plan))
+            | "Add" >> beam.CombineGlobally(thresholds.add).without_defaults()
             | "Advance"
             >> beam.Map(lambda histogram, plan: selection.advance(plan, histogram), AsSingleton(plan))
         )
 
 
-def count_file(path: str, plan: Plan) -> Iterator[thresholds.Histogram]:
-    """One histogram of a score file; of a plan that is finished none, and the file is not read."""
-    if not plan.finished:
-        yield thresholds.add(selection.count_rows(plan, rows) for rows in read_scored(path))
+def count_file(path: str, plan: Plan) -> thresholds.Histogram:
+    """The histogram of a score file; for a plan that is finished an empty one, and the file is not read."""
+    if plan.finished:
+        return thresholds.EMPTY
+    return thresholds.add(selection.count_rows(plan, rows) for rows in read_scored(path))
 
 
 def write_selection(path: str, plan: Plan, out: str) -> str:

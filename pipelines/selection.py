@@ -78,14 +78,14 @@ def count_rows(plan: Plan, rows: Scored) -> Histogram:
         return thresholds.count(rows.quality, None, [new_cut(0, 1)])
     if plan.drawing is None:
         return thresholds.count(rows.quality, None, plan.quality)
-    digits = thresholds.drawing_digits(rows.hashes(plan.options.seed), rows.raw_uids)
+    digits = thresholds.drawing_digits(rows.hashes(plan.options.seed))
     return thresholds.count(digits, strata_of(plan, rows), plan.drawing)
 
 
 def advance(plan: Plan, histogram: Histogram) -> Plan:
     """The plan after a pass over all rows; a finished one stays as it is.
 
-    Raises InputError when a sample is larger than the pool, or one uid stands twice at a border.
+    Raises InputError when a sample is larger than the pool, or two rows at a border have one key.
     """
     if plan.finished:
         return plan
@@ -95,12 +95,12 @@ def advance(plan: Plan, histogram: Histogram) -> Plan:
         plan = replace(plan, bins=bins, quality=_quality_cuts(plan.options, int(bins.sum())))
     if plan.drawing is None:
         plan = replace(plan, quality=thresholds.advance(plan.quality, histogram))
-        _refuse_repeated(plan.quality, thresholds.QUALITY_DIGITS)
+        _refuse_one_uid(plan.quality)
         if plan.finished and plan.options.sizes:
             plan = replace(plan, drawing=_drawing_cuts(plan.options))
         return plan
     plan = replace(plan, drawing=thresholds.advance(plan.drawing, histogram))
-    _refuse_repeated(plan.drawing or (), thresholds.DRAWING_DIGITS)
+    _refuse_one_hash(plan.drawing or ())
     return plan
 
 
@@ -111,7 +111,7 @@ def in_top(plan: Plan, rows: Scored, percent: float) -> np.ndarray:
 
 def in_sample(plan: Plan, rows: Scored, size: int) -> np.ndarray:
     """bool[N]: which rows are of the sample of ``size`` pairs."""
-    digits = thresholds.drawing_digits(rows.hashes(plan.options.seed), rows.raw_uids)
+    digits = thresholds.drawing_digits(rows.hashes(plan.options.seed))
     strata = strata_of(plan, rows)
     inside = np.zeros(len(strata), bool)
     cuts = {(cut.group, cut.rank): cut for cut in plan.drawing or ()}
@@ -180,10 +180,18 @@ def _cut_at(plan: Plan, rank: int) -> Cut:
     return next(cut for cut in plan.quality if cut.rank == rank)
 
 
-def _refuse_repeated(cuts: tuple[Cut, ...], digits: int) -> None:
+def _refuse_one_uid(cuts: tuple[Cut, ...]) -> None:
     for cut in cuts:
-        if cut.missing and len(cut.digits) == digits:
-            uid = uid_strings(np.array(cut.digits[-8:], ">u2").view(np.uint8).reshape(1, 16))[0]
+        if cut.missing and len(cut.digits) == thresholds.QUALITY_DIGITS:
+            uid = uid_strings(np.array(cut.digits[2:], ">u2").view(np.uint8).reshape(1, 16))[0]
+            raise InputError(f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows")
+
+
+def _refuse_one_hash(cuts: tuple[Cut, ...]) -> None:
+    """Different uids have one hash of 64 bits at a border about once in a billion samples of a billion pairs."""
+    for cut in cuts:
+        if cut.missing and len(cut.digits) == thresholds.DRAWING_DIGITS:
             raise InputError(
-                f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows"
+                "two pairs at the border of a sample have one seeded hash; if no uid stands twice in the scores, "
+                "choose another seed"
             )

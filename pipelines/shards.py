@@ -1,8 +1,8 @@
 """Writing a shard: a tar of its images, a Parquet of all its rows, and last its stats, which mark it as done.
 
-The layout is img2dataset's webdataset output, so its incremental mode and webdataset read it. Equal rows make equal
-bytes: members stand in input order, carry no times, owners or modes of this machine, and keep fields that change
-from run to run (``fetched_at``) to the Parquet.
+The layout is img2dataset's webdataset output, so its incremental mode and webdataset read it. Equal rows make
+equal bytes: members stand in input order, carry no times, owners or modes of this machine, and leave fields
+that change from run to run (``fetched_at``) to the Parquet.
 """
 
 from __future__ import annotations

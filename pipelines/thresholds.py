@@ -3,7 +3,7 @@
 A row's key is a string of 16-bit digits, most significant first; smaller keys come first.
 
     quality key (10 digits): similarity, descending, as an order-preserving uint32; then the uid's 16 bytes
-    drawing key (12 digits): the first 8 bytes of sha256("SEED:UID"); then the uid's 16 bytes
+    drawing key (4 digits):  the first 8 bytes of sha256("SEED:UID")
 
 A `Cut` asks for the ``rank`` smallest keys of a group of rows. A pass counts the next digit among the rows that share
 the digits which a cut has found so far; summed over all rows, the histogram tells in which bin the cut's border lies.
@@ -11,8 +11,9 @@ the digits which a cut has found so far; summed over all rows, the histogram tel
     rank = 5      digit 0: bins  0  1  2        take bins 0 whole (2), 3 of the 4 in bin 1
                          counts  2  4  3        next pass: digit 1 among rows whose digit 0 is 1
 
-A cut is resolved as soon as a bin is taken whole. No two rows have one key, so that happens at the last digit at the
-latest; unless thousands of scores are equal, it happens within two or three passes. Ties go to the smaller uid.
+A cut is resolved as soon as a bin is taken whole. No two rows have one quality key, so that happens at the last
+digit at the latest; unless thousands of scores are equal, it happens within two or three passes. Ties go to the
+smaller uid.
 Everything here is a pure function on numpy arrays; `pipelines.select` carries it out over files.
 """
 
@@ -27,7 +28,7 @@ import numpy as np
 DIGIT_BITS = 16
 DIGIT_BINS = 1 << DIGIT_BITS
 QUALITY_DIGITS = 10
-DRAWING_DIGITS = 12
+DRAWING_DIGITS = 4
 
 
 @dataclass(frozen=True, order=True)
@@ -87,12 +88,13 @@ def unit_interval(hashes: np.ndarray) -> np.ndarray:
 
 def quality_digits(similarity: np.ndarray, uids: np.ndarray) -> np.ndarray:
     """float32[N] and uid bytes uint8[N, 16] -> uint16[N, 10]."""
-    return _digits(descending_key(similarity).astype(">u4"), uids)
+    head = descending_key(similarity).astype(">u4").view(np.uint8).reshape(len(uids), 4)
+    return np.concatenate([head, uids], axis=1).view(">u2").astype(np.uint16)
 
 
-def drawing_digits(hashes: np.ndarray, uids: np.ndarray) -> np.ndarray:
-    """uint64[N] and uid bytes uint8[N, 16] -> uint16[N, 12]."""
-    return _digits(hashes.astype(">u8"), uids)
+def drawing_digits(hashes: np.ndarray) -> np.ndarray:
+    """uint64[N] -> uint16[N, 4]."""
+    return hashes.astype(">u8").view(">u2").astype(np.uint16).reshape(-1, DRAWING_DIGITS)
 
 
 def open_prefixes(cuts: Iterable[Cut]) -> list[tuple[int, tuple[int, ...]]]:
@@ -152,11 +154,6 @@ def equal_shares(total: int, shares: int) -> list[int]:
     larger than the pool finds enough rows in every stratum.
     """
     return [total // shares + (index < total % shares) for index in range(shares)]
-
-
-def _digits(head: np.ndarray, uids: np.ndarray) -> np.ndarray:
-    head_bytes = head.view(np.uint8).reshape(len(uids), head.itemsize)
-    return np.concatenate([head_bytes, uids], axis=1).view(">u2").astype(np.uint16)
 
 
 def _step(cut: Cut, index: int, histogram: Histogram) -> Cut:

@@ -102,8 +102,7 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Remove the temporary files that writers who were killed left directly in ``folder``; no other writer may be
-    at work there."""
+    """Remove the temporary files of killed writers directly in ``folder``, where no other may be at work."""
     fs, inner = filesystem(folder)
     if isinstance(fs, LocalFileSystem) and fs.isdir(inner):
         for path in fs.glob(join(inner, ".*.tmp.*")):

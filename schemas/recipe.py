@@ -89,7 +89,7 @@ class SelectOptions(Options):
     @classmethod
     def _whole_hundredths(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
         for fraction in fractions:
-            if round(fraction * 100) != fraction * 100:
+            if round(fraction, 2) != fraction:
                 raise ValueError(f"a fraction has at most two decimals, not {fraction}")
         return tuple(sorted(set(fractions)))
 

@@ -71,7 +71,8 @@ def parse_samples(data: bytes, path: str) -> list[Sample]:
 
 
 def _samples_of(stream: IO[bytes], path: str) -> Iterator[Sample]:
-    key, members, start, end = "", {}, 0, 0
+    key, start, end = "", 0, 0
+    members: dict[str, bytes] = {}
     for member, data in _members_of(stream, path):
         match = MEMBER_PATTERN.fullmatch(member.name)
         if match is None or not member.isreg():
@@ -98,7 +99,7 @@ def _members_of(stream: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarInfo,
                 if len(data) != member.size:
                     raise tarfile.ReadError("unexpected end of data")
                 yield member, data
-                tar.members = []  # tarfile keeps every header it met: memory would grow with the shard
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it met: memory would grow with the shard
             stream.seek(tar.offset)
             if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a damaged header for the end
                 raise tarfile.ReadError(f"no member header at byte {tar.offset}")

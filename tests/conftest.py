@@ -1,4 +1,4 @@
-"""A finished run, made by hand in every table and file that its report reads: 60 rows, two shards, two models."""
+"""A finished run, made by hand in every file that its report reads: 60 rows, two shards, two models."""
 
 from __future__ import annotations
 
@@ -148,8 +148,8 @@ def _write_model(folder, subset):
 
 
 def _write_evaluation(folder, hits):
-    """A zero-shot task of 40 images of which the first ``hits`` are right, and a retrieval task of two captions an
-    image, right where the image's number is below ``hits``."""
+    """A zero-shot task of 40 images, and a retrieval task of two captions an image: of each task, the first
+    ``hits`` images are right, with their captions."""
     samples = folder / "samples"
     samples.mkdir(parents=True)
     ids = [f"s{number:07d}" for number in range(40)]

@@ -1,7 +1,8 @@
-"""One safetensors file that a run resumes from: the weights, the optimizer's state and the number of steps done.
+"""One safetensors file that a run resumes from: weights, the optimizer's state and the number of steps done.
 
-Everything else that a run depends on, the order of the samples, their augmentation, the learning rate and the random
-numbers of a step, is a function of the recipe and the step, so a resumed run repeats the run that was not stopped.
+Everything else that a run depends on (the order of the samples, their augmentation, the learning rate, the
+random numbers of a step) is a function of the recipe and the step, so a resumed run repeats one that was not
+stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def save_checkpoint(out: str, model: torch.nn.Module, optimizer: torch.optim.Opt
 
 
 def load_checkpoint(out: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Put the last checkpoint's state, if there is one, into ``model`` and ``optimizer``; returns the steps done."""
+    """Put the last checkpoint, if there is one, into ``model`` and ``optimizer``; returns the steps done."""
     path = checkpoint_path(out)
     if not files.exists(path):
         return 0
@@ -37,9 +38,7 @@ def load_checkpoint(out: str, model: torch.nn.Module, optimizer: torch.optim.Opt
         tensors = safetensors.torch.load(files.read_bytes(path))
         steps = int(tensors.pop("steps"))
     except (SafetensorError, KeyError) as error:
-        raise InputError(
-            f"{path}: not a readable checkpoint ({error}); remove it to start from step 0"
-        ) from error
+        raise InputError(f"{path}: not a checkpoint ({error}); remove it to start from step 0") from error
     weights: dict[str, torch.Tensor] = {}
     states: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():

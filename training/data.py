@@ -1,13 +1,14 @@
-"""Reads a plan's samples by byte offset, decodes them in threads a little ahead of the training step, and batches them.
+"""Reads a plan's samples by byte offset, decodes them in threads ahead of the step, and batches them.
 
-What was decoded is kept while there is room, so a small subset that is seen many times is decoded once. Order and
-augmentation are functions of the recipe and of the place in the stream: workers and processes change neither.
+What was decoded is kept while there is room, so a small subset that is seen many times is decoded once. Order
+and augmentation are functions of the recipe and of the place in the stream: workers and processes change
+neither.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -87,14 +88,12 @@ class PairReader:
         except FileNotFoundError as error:
             raise InputError(f"{tar}: no such file") from error
         if len(samples) != 1:
-            raise InputError(
-                f"{tar}: {len(samples)} samples, not 1, at byte {start}; run verify on the shards"
-            )
+            raise InputError(f"{tar}: {len(samples)} samples, not 1, at byte {start}; verify the shards")
         return tar, samples[0]
 
 
-def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> Iterator[Batch]:
-    """The batch of each range of stream positions, in order, read by ``workers`` threads at most two batches ahead."""
+def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> Generator[Batch, None, None]:
+    """The batch of each range of stream positions, in order, read by threads two batches ahead."""
     pool = ThreadPoolExecutor(workers)
     ahead: deque[list[Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     try:
@@ -109,7 +108,7 @@ def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> I
 
 
 def normalise(images: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:
-    """uint8[B, 3, S, S] -> float32[B, 3, S, S], as the tower's evaluation transform ends; on the images' device."""
+    """uint8[B, 3, S, S] -> float32[B, 3, S, S] on the images' device, as the evaluation transform ends."""
     mean, std = (
         torch.tensor(preprocess_cfg[name], device=images.device).view(3, 1, 1) for name in ("mean", "std")
     )

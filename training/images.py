@@ -1,10 +1,11 @@
-"""From a stored image to the pixels that a tower sees: the evaluation's own geometry, or a random crop and flip."""
+"""From a stored image to the pixels that a tower sees: the evaluation's geometry, or a crop and flip."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,7 @@ def image_stages(augment: str, preprocess_cfg: dict[str, Any]) -> tuple[Prepare,
     size = int(preprocess_cfg["size"])
     if augment == "none":
         return fit_to_tower(preprocess_cfg), lambda pixels, _: pixels
-    return lambda data: shrink(data, 2 * size), lambda pixels, seed: crop_and_flip(
-        pixels, size, np.random.default_rng(seed)
-    )
+    return partial(shrink, side=2 * size), partial(crop_and_flip, size=size)
 
 
 def fit_to_tower(preprocess_cfg: dict[str, Any]) -> Prepare:
@@ -48,15 +47,16 @@ def fit_to_tower(preprocess_cfg: dict[str, Any]) -> Prepare:
 
 
 def shrink(data: bytes, side: int) -> np.ndarray:
-    """The image with its shorter side brought down to ``side`` pixels: enough for any crop, and small to keep."""
+    """The image with its shorter side brought down to ``side`` pixels: enough to crop, and small to keep."""
     image = _open(data)
     scale = min(1.0, side / min(image.size))
     width, height = (max(1, round(length * scale)) for length in image.size)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def crop_and_flip(pixels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def crop_and_flip(pixels: np.ndarray, seed: tuple[int, int], size: int) -> np.ndarray:
     """A random crop of `CROP_AREA` and `CROP_RATIO`, resized to ``size``, mirrored half of the time."""
+    rng = np.random.default_rng(seed)
     height, width = pixels.shape[:2]
     area = rng.uniform(*CROP_AREA) * height * width
     ratio = math.exp(rng.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))

@@ -1,7 +1,8 @@
 """What a tower costs: parameters, and multiply-accumulates (MAC) of a forward pass per pair.
 
-The count is of matrix products, convolutions and attention, as in the papers' tables of GFLOPs, which are MACs: ViT-B/16
-at 224 px has 17.6 G. A training step costs three times the forward pass, and a FLOP count is twice the MACs.
+The count is of matrix products, convolutions and attention, as in the papers' tables of GFLOPs, which are
+MACs: ViT-B/16 at 224 px has 17.6 G. A training step costs three times the forward pass; FLOPs are twice the
+MACs.
 """
 
 from __future__ import annotations

@@ -65,10 +65,11 @@ class TrainLog:
         losses = self._runtime.mean(torch.stack(self._losses))
         finite = torch.isfinite(losses)
         if not finite.all():
-            bad = int((~finite).nonzero()[0])
+            first = int((~finite).nonzero()[0])
+            step = self._done - len(losses) + 1 + first
             raise ClipsieveError(
-                f"{self._path}: the loss is {losses[bad].item()} at step {self._done - len(losses) + 1 + bad}; lower "
-                "learning_rate, lengthen warmup_steps or train in fp32, in another folder"
+                f"{self._path}: the loss is {losses[first].item()} at step {step}; lower learning_rate, "
+                "lengthen warmup_steps or train in fp32, in another folder"
             )
         self._loss = losses[-1].item()
         self._losses = []

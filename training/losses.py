@@ -1,4 +1,4 @@
-"""CLIP's loss (Radford et al. 2021, section 2.3): symmetric cross-entropy of every image against every text."""
+"""CLIP's loss (Radford et al. 2021, section 2.3): symmetric cross-entropy of each image against each text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from open_clip.loss import ClipLoss
 
 from training.runtime import Runtime
+from training.towers import ClipModel
 
 MAX_LOG_SCALE = math.log(100)
 """Cap of the learned logit scale's logarithm (Radford et al. 2021, section 2.5)."""
@@ -18,8 +19,11 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def clip_loss(runtime: Runtime) -> Loss:
-    """The loss over the whole step's batch: features are gathered with their gradients, each process computes its own
-    rows, and DDP's average over processes then gives the gradients that one process would have."""
+    """The loss over the whole step's batch, whatever the number of processes.
+
+    Features are gathered with their gradients and each process computes its own rows, so that DDP's average
+    over processes gives the gradients that one process would have.
+    """
     return ClipLoss(
         local_loss=True,
         gather_with_grad=True,
@@ -30,6 +34,6 @@ def clip_loss(runtime: Runtime) -> Loss:
 
 
 @torch.no_grad()
-def clamp_scale(model: torch.nn.Module) -> None:
+def clamp_scale(model: ClipModel) -> None:
     """Keep the logit scale within [1, 100]."""
     model.logit_scale.clamp_(0, MAX_LOG_SCALE)

@@ -9,22 +9,24 @@ from timm.optim.adafactor_bv import AdafactorBigVision
 
 from schemas.errors import InputError
 from schemas.recipe import TrainOptions
+from training.towers import ClipModel
 
 _MAX_DECAY_PER_STEP = 0.01
 
 
-def make_optimizer(model: torch.nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+def make_optimizer(model: ClipModel, options: TrainOptions) -> torch.optim.Optimizer:
     """The optimizer that ``options`` name, at its peak learning rate; only kernels are decayed.
 
-    Under adafactor ``betas`` are the momentum and the cap of the second moment's decay, and ``weight_decay`` is what a
-    step at the peak takes off (big_vision: decay follows the schedule, not the learning rate).
+    Under adafactor ``betas`` are the momentum and the cap of the second moment's decay, and ``weight_decay``
+    is the share that a step at the peak takes off (big_vision: decay follows the schedule, not the learning
+    rate).
     """
     groups = decay_groups(model, options.weight_decay)
     if options.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=True)
     if options.weight_decay > _MAX_DECAY_PER_STEP:
         raise InputError(
-            f"weight_decay {options.weight_decay}: under adafactor every step takes this share off the weights; "
+            f"weight_decay {options.weight_decay}: with adafactor a step takes this share off the weights; "
             f"give at most {_MAX_DECAY_PER_STEP} (the paper has 1e-4)"
         )
     momentum, beta2_cap = options.betas
@@ -39,7 +41,7 @@ def make_optimizer(model: torch.nn.Module, options: TrainOptions) -> torch.optim
     )
 
 
-def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def decay_groups(model: ClipModel, weight_decay: float) -> list[dict[str, object]]:
     """Two parameter groups: kernels, decayed; biases, norms, embeddings and the logit scale, not decayed."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     exempt = model.no_weight_decay()

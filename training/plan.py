@@ -1,8 +1,8 @@
-"""Which samples a run trains on, where they lie, and in which order: decided before step 0, from tables alone.
+"""Which samples a run trains on, where they lie, and in which order: decided before step 0, from tables.
 
-The plan holds 20 bytes a sample and the order 8 (two epochs of it at an epoch's border): 100M samples take 3.6 GB in
-every process. Reading in a global random order needs a store with fast random reads; on an object store write the
-subset as shards of its own first (`reshard`).
+The plan holds 20 bytes a sample and the order 8 (twice at an epoch's border): 100M samples take 3.6 GB in
+every process. A global random order wants a store with fast random reads: local disks rather than an object
+store.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ class SamplePlan:
 def plan_samples(shards: str, subset: str | None) -> SamplePlan:
     """The downloaded samples of a shards folder, or those of them whose uid a subset file holds.
 
-    Raises InputError when the subset holds a uid that no downloaded sample has, naming how many and the first.
+    Raises InputError when the subset holds a uid that no downloaded sample has, with their number.
     """
     members = None if subset is None else _fixed_binary(read_subset(subset))
     met = np.zeros(0 if members is None else len(members), bool)
-    tars, columns = [], []
+    tars: list[str] = []
+    columns = []
     for name in list_shards(shards):
         uid, offset, size = _downloaded(files.join(shards, f"{name}.parquet"))
         if members is not None:
@@ -61,15 +62,14 @@ def plan_samples(shards: str, subset: str | None) -> SamplePlan:
         tars.append(files.join(shards, f"{name}.tar"))
     if members is not None and not met.all():
         first = members.filter(pa.array(~met))[0].as_py().hex()
-        raise InputError(
-            f"{subset}: {(~met).sum()} uids are of no downloaded sample in {shards}, the first {first}"
-        )
+        count = np.count_nonzero(~met)
+        raise InputError(f"{subset}: {count} uids are of no downloaded sample in {shards}, the first {first}")
     shard, offset, size = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     return SamplePlan(tuple(tars), shard, offset, size)
 
 
 def read_subset(path: str) -> np.ndarray:
-    """uint8[N, 16]: the uids of a subset file, DataComp's ``.npy`` of u8,u8 or a Parquet table with a uid column."""
+    """uint8[N, 16]: the uids of a subset file: DataComp's ``.npy`` of u8,u8, or Parquet with a uid column."""
     if not path.endswith(".npy"):
         return _uid_bytes(read_table(path, SUBSET, ["uid"])["uid"], path)
     try:
@@ -104,9 +104,7 @@ def _downloaded(path: str) -> tuple[pa.Array, np.ndarray, np.ndarray]:
     table = read_table(path, SHARDS, _COLUMNS)
     table = table.filter(pc.equal(table["status"], Status.SUCCESS.value))
     if table["tar_offset"].null_count or table["tar_size"].null_count:
-        raise InputError(
-            f"{path}: a downloaded row lacks its tar_offset or tar_size; run verify on the shards"
-        )
+        raise InputError(f"{path}: a downloaded row lacks its tar_offset or tar_size; verify the shards")
     uid = _fixed_binary(_uid_bytes(table["uid"], path))
     return uid, table["tar_offset"].to_numpy(), table["tar_size"].to_numpy()
 

@@ -9,9 +9,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.distributed as dist
+import torch.utils.deterministic
+from torch.nn import SyncBatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -25,7 +29,7 @@ class Runtime:
     world_size: int
     device: torch.device
     control: dist.ProcessGroup | None
-    """Gloo group for flags of a few bytes, so that asking never waits for the device; None: a single process."""
+    """Gloo group for a few bytes on the CPU, so that asking never waits for the device; None: one process."""
 
     @property
     def is_first(self) -> bool:
@@ -51,18 +55,23 @@ class Runtime:
         self.any(False)
 
     def distribute(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model, wrapped in DDP where there is more than one process."""
+        """The model, wrapped in DDP where there is more than one process.
+
+        Batch norms then take their statistics over all GPUs; on CPUs, for which torch has none that do, over a
+        process's own share, so that there only towers without them train as in one process.
+        """
         if self.control is None:
             return model
-        devices = [self.device] if self.device.type == "cuda" else None
-        return torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
+        if self.device.type == "cpu":
+            return DistributedDataParallel(model)
+        return DistributedDataParallel(SyncBatchNorm.convert_sync_batchnorm(model), device_ids=[self.device])
 
 
 @contextmanager
 def start_runtime() -> Iterator[Runtime]:
     """Join the processes that torchrun's environment names: NCCL between GPUs, gloo between CPUs.
 
-    While it is open, torch computes deterministically, on as many threads as this process's share of the cores.
+    While it is open, torch computes deterministically, on this process's share of the cores.
     """
     _keep_freed_memory()
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
@@ -73,14 +82,15 @@ def start_runtime() -> Iterator[Runtime]:
             return
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         try:
-            yield Runtime(rank, world_size, device, dist.new_group(backend="gloo"))
+            control = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+            yield Runtime(rank, world_size, device, control)
         finally:
             dist.destroy_process_group()
 
 
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, instead of ending the process. Only the main thread may listen to signals."""
+    """An event that SIGTERM sets, instead of ending the process; only the main thread may listen to it."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -95,8 +105,8 @@ def stop_requests() -> Iterator[threading.Event]:
 def _keep_freed_memory() -> None:
     """Let glibc keep what a step frees for the next step, instead of giving it back to the kernel.
 
-    By default every large activation is mapped and unmapped anew, and its pages are zeroed again: on a virtual
-    machine of two cores a RegNet step at batch 256 ran at 37 images/s so, and at 462 with this.
+    By default every large activation is mapped and unmapped anew, and its pages are zeroed again: on a
+    machine of two virtual cores a RegNet step at batch 256 ran at 37 images/s so, and at 462 with this.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -118,6 +128,8 @@ def _deterministic(local_processes: int) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     torch.use_deterministic_algorithms(True)
+    # An aid to find bugs: it writes every new tensor once more.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_processes))
     try:
         yield

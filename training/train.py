@@ -1,6 +1,7 @@
-"""Trains a CLIP model on a subset of a shards folder: ``python -m training.train``, or under torchrun on many GPUs.
+"""Trains a CLIP model on a subset of a shards folder: ``python -m training.train``, or under torchrun.
 
-Reads top to bottom: what the run is (`run`), its loop (`_train`), one step of it (`_step`), and what it leaves behind.
+Reads top to bottom: what a run is (`run`), its loop (`_train`), a step of it (`_step`) and what it leaves
+behind.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from training.optimizers import clip_gradients, make_optimizer
 from training.plan import SamplePlan, plan_samples
 from training.runtime import Runtime, start_runtime, stop_requests
 from training.schedule import schedule
-from training.towers import Tower, build_model, load_tower
+from training.towers import ClipModel, Tower, build_model, load_tower
 
 SIGTERM_STATUS = 143
 """Exit status of a run that SIGTERM stopped; its checkpoint is written."""
@@ -58,11 +59,11 @@ class Job:
 
 
 def run(shards: str, subset: str | None, out: str, options: TrainOptions) -> Manifest:
-    """Train on the pairs of ``shards`` that the file ``subset`` names (None: on all) and leave a model folder ``out``.
+    """Train on the pairs of ``shards`` that the file ``subset`` names (None: all) into the folder ``out``.
 
-    A folder that an equal run completed is left as it is; one that it left half done is taken up at its checkpoint.
-    Raises InputError, before step 0, for what the user can mend; ClipsieveError when the loss is not finite; and
-    SystemExit(143) on SIGTERM, once the checkpoint is written.
+    A folder that an equal run completed is left as it is; one that it left half done is taken up at its
+    checkpoint. Raises InputError, before step 0, for what the user can mend; ClipsieveError when the loss is
+    not finite; SystemExit(143) on SIGTERM, once the checkpoint is written.
     """
     tower = load_tower(options.tower)
     recipe = {**options.model_dump(mode="json"), "subset": PurePosixPath(subset).stem if subset else None}
@@ -88,21 +89,19 @@ def run(shards: str, subset: str | None, out: str, options: TrainOptions) -> Man
 def _check(job: Job, shards: str) -> None:
     options, batch = job.options, job.options.batch_size
     if len(job.plan) < batch:
-        raise InputError(
-            f"{shards}: {len(job.plan)} samples to train on, fewer than one batch_size of {batch}"
-        )
+        raise InputError(f"{shards}: {len(job.plan)} samples to train on, fewer than a batch_size of {batch}")
     if batch % job.runtime.world_size:
         raise InputError(
-            f"batch_size {batch} does not divide by the {job.runtime.world_size} processes of the run"
+            f"batch_size {batch} does not divide by the run's {job.runtime.world_size} processes"
         )
     if options.warmup_steps >= job.steps:
         raise InputError(
-            f"warmup_steps {options.warmup_steps} is not below the {job.steps} steps that samples {options.samples} "
-            f"make at batch_size {batch}; lower it, or raise samples"
+            f"warmup_steps {options.warmup_steps} is not below the run's {job.steps} steps (samples "
+            f"{options.samples} at batch_size {batch}); lower it, or raise samples"
         )
 
 
-def _train(job: Job, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _train(job: Job, model: ClipModel, optimizer: torch.optim.Optimizer) -> None:
     """Take the steps that the checkpoint, if there is one, has not."""
     options, runtime, steps = job.options, job.runtime, job.steps
     done = load_checkpoint(job.out, model, optimizer)
@@ -133,15 +132,17 @@ def _train(job: Job, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -
 
 
 def _set_up_step(job: Job, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Set what differs between steps: the learning rate, and the random numbers that a tower may draw (dropped paths
-    or patches), a function of the step so that a resumed run draws those of a run that was not stopped."""
+    """Set what differs between steps: the learning rate, and the random numbers that a tower may draw.
+
+    Those (of dropped paths or patches) are a function of the step, so a resumed run draws them as if not
+    stopped.
+    """
     options = job.options
     rate = options.learning_rate * schedule(step, job.steps, options.warmup_steps)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    torch.manual_seed(
-        int(np.random.SeedSequence((options.seed, step, job.runtime.rank)).generate_state(1)[0])
-    )
+    draws = np.random.SeedSequence((options.seed, step, job.runtime.rank))
+    torch.manual_seed(int(draws.generate_state(1)[0]))
 
 
 def _step(
@@ -160,7 +161,7 @@ def _step(
     return StepValues(loss.detach(), norm, scale.detach(), optimizer.param_groups[0]["lr"])
 
 
-def _finish(job: Job, model: torch.nn.Module, manifest: Manifest) -> Manifest:
+def _finish(job: Job, model: ClipModel, manifest: Manifest) -> Manifest:
     """Write the model folder and close it."""
     if job.runtime.is_first:
         cost, seen = tower_cost(job.tower), job.steps * job.options.batch_size
@@ -181,7 +182,7 @@ def _finish(job: Job, model: torch.nn.Module, manifest: Manifest) -> Manifest:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of a training process: every field of TrainOptions is an option; returns the exit status."""
+    """The command line: every field of TrainOptions is an option; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
     parser.add_argument("--shards", required=True, help="folder of shards")
     parser.add_argument("--subset", help="file of the uids to train on; none: every downloaded pair")

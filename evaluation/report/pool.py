@@ -1,7 +1,7 @@
 """The scored pairs of a run: how many are in each quantile band, their histogram, and the pairs to show.
 
 Each selection file becomes a small `Pool` of its own and the pools are merged, so memory is bounded by one
-file. Bands are bounded by the subsets' last members, not by a threshold alone: of tied pairs, some are members.
+file. Bands are bounded by the subsets' last members, not by a threshold alone, which cannot part ties.
 """
 
 from __future__ import annotations

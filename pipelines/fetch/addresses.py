@@ -1,4 +1,4 @@
-"""Which addresses a download may connect to: the public Internet's, and hosts that the user allowed by name."""
+"""Which addresses a download may connect to: the public Internet's, and hosts that the user named."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address is one of the public Internet, whatever tunnel or translation it is wrapped in.
 
-    After IANA's special-purpose registries (RFC 6890). An IPv6 address that carries an IPv4 one (mapped, NAT64,
-    6to4) is what that one is; Teredo's 2001::/32 is never public.
+    After IANA's special-purpose registries (RFC 6890). An IPv6 address that carries an IPv4 one (mapped,
+    NAT64, 6to4) is what that one is; Teredo's 2001::/32 is never public.
     """
     if isinstance(address, IPv4Address):
         return address.is_global and not any(address in block for block in _NOT_PUBLIC_V4)
@@ -54,7 +54,7 @@ def literal_address(host: str) -> IPv4Address | IPv6Address | None:
         pass
     try:
         return IPv4Address(socket.inet_aton(bare))
-    except (OSError, UnicodeEncodeError):
+    except (OSError, ValueError):
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -42,7 +43,10 @@ class Fetched:
     http_status: int | None = None
     content_type: str | None = None
     attempts: int = 0
-    """How many times the URL was asked for; 0 where its text alone ruled it out."""
+    """How many times the URL was asked for; 0 where its text alone ruled it out.
+
+    Within one of them aiohttp connects once more by itself when a connection breaks before the answer.
+    """
     fetched_at: datetime | None = None
     error_class: ErrorClass | None = None
     error_message: str | None = None
@@ -64,7 +68,7 @@ class _Seen:
 
 
 def open_session(options: DownloadOptions) -> aiohttp.ClientSession:
-    """A session that connects to public addresses and allowed hosts only; no proxy, cookie or decompression."""
+    """A session that connects to public addresses and allowed hosts only; without proxy or cookies."""
     threads = min(options.concurrency, _MAX_RESOLVING_THREADS)
     resolver = PublicResolver(parse_allowed_hosts(options.allow_hosts), threads)
     # Without a limit here no request waits for another's connection, so the deadlines are the server's alone.
@@ -185,15 +189,16 @@ def _checked(parsed: URL, allowed: AllowedHosts) -> URL:
     """The URL, if its scheme, host and form may be asked for; a name is checked when it is resolved."""
     if parsed.scheme and parsed.scheme not in ("http", "https"):
         raise _FetchError(ErrorClass.SCHEME_NOT_ALLOWED, f"scheme {parsed.scheme[:40]!r}")
-    if not (parsed.scheme and parsed.host and parsed.port):
+    host = parsed.raw_host  # as it is looked up: "²" is "2" there
+    if not (parsed.scheme and host and parsed.port):
         raise _FetchError(ErrorClass.INVALID_URL, "not an absolute http or https URL")
     if parsed.user is not None or parsed.password is not None:
         raise _FetchError(ErrorClass.INVALID_URL, "credentials in the URL")
-    address = literal_address(parsed.host)
+    address = literal_address(host)
     if address is None:
         return parsed
-    if not is_public(address) and (parsed.host.lower(), parsed.port) not in allowed:
-        raise _FetchError(ErrorClass.FORBIDDEN_ADDRESS, f"{parsed.host} is not a public address")
+    if not is_public(address) and (host.lower(), parsed.port) not in allowed:
+        raise _FetchError(ErrorClass.FORBIDDEN_ADDRESS, f"{host} is not a public address")
     return parsed.with_host(str(address))
 
 
@@ -220,12 +225,12 @@ def _classify(error: Exception) -> _FetchError:
         return _FetchError(ErrorClass.INVALID_URL, "not a URL that can be asked for")
     if isinstance(error, aiohttp.ClientPayloadError):
         return _FetchError(ErrorClass.CONNECTION_ERROR, "cut off before the end of the body")
-    reason = (cause.strerror if isinstance(cause, OSError) else None) or type(error).__name__
+    reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else type(error).__name__
     return _FetchError(ErrorClass.CONNECTION_ERROR, f"connection failed: {reason}")
 
 
 def _encodable(text: str) -> str:
-    """A server's text as Unicode: aiohttp keeps undecodable bytes as lone surrogates, which no table holds."""
+    """A server's text as Unicode: aiohttp keeps undecodable bytes as lone surrogates, which tables refuse."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -13,8 +13,8 @@ _WITH_VALUE = frozenset({"max-snippet", "max-image-preview", "max-video-preview"
 def opts_out(headers: Iterable[str]) -> bool:
     """Whether any of the X-Robots-Tag headers says noai, noimageai, noindex, noimageindex or none.
 
-    A directive may stand behind a crawler's name (``googlebot: noindex``); it counts whoever is named, for the
-    owner's wish is clear. Syntax: developers.google.com/search/docs/crawling-indexing/robots-meta-tag.
+    A directive may stand behind a crawler's name (``googlebot: noindex``); it counts whoever is named, for
+    the owner's wish is clear. Syntax: developers.google.com/search/docs/crawling-indexing/robots-meta-tag.
     """
     return any(_directive(part) in OPT_OUTS for header in headers for part in header.split(","))
 

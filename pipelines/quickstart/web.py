@@ -1,6 +1,6 @@
 """A small web on loopback, as unreliable as the real one: what the quickstart and the tests download from.
 
-Every page has one behaviour, and answers the same to each request, but for FLAKY, which fails every other time.
+Every page has one behaviour and answers each request alike, but for FLAKY, which fails every other time.
 """
 
 from __future__ import annotations

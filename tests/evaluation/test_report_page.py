@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -59,13 +60,12 @@ def page(report):
 def test_it_says_what_the_run_says(page):
     text = " ".join(page.text.split())
     assert "Of 64 input rows, 56 became scored pairs and 55 may be selected; the top 40% keeps 22." in text
-    assert "−2 answered with an HTTP error" in text
-    assert "−1 too small" in text
+    assert "\N{MINUS SIGN}2 answered with an HTTP error" in text
+    assert "\N{MINUS SIGN}1 too small" in text
     assert (
         "accuracy (top 1) on Shapes: training on the top 40% is better than on all pairs by 15.0 points"
         in text
     )
-    assert "11 of 33 pairs" not in text
     assert "12 of 33 pairs" in text
 
 
@@ -106,13 +106,10 @@ def test_it_can_be_read_without_eyes(page):
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False))
+    assert all(below <= above + 1 for above, below in pairwise(levels))
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
-    named = [
-        part for name in ("aria-labelledby",) for value in page.attributes(name) for part in value.split()
-    ]
-    assert set(named) <= set(ids)
+    assert set(page.attributes("aria-labelledby")) <= set(ids)
     assert {link[1:] for link in page.attributes("href") if link.startswith("#")} <= set(ids)
     (slider,) = (attributes for _, attributes in page.elements if attributes.get("role") == "slider")
     assert {"tabindex", "aria-label", "aria-valuemin", "aria-valuemax", "aria-valuenow"} <= slider.keys()

@@ -23,7 +23,7 @@ from schemas.uid import uid_of
 WORDS = ("red", "green", "blue", "grey", "small", "large", "round", "flat")
 
 
-def encode_image(seed: int, size: int = 24) -> bytes:
+def jpeg_of(seed: int, size: int = 24) -> bytes:
     """A JPEG of coloured noise, another for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     stream = io.BytesIO()
@@ -62,7 +62,7 @@ def write_shard(
     name, samples, table = f"{shard:05d}", [], []
     for index, row in enumerate(rows):
         key, url, caption = f"{shard:05d}{index:04d}", f"https://example.org/{row}.jpg", caption_of(row)
-        image = None if row in failed else encode_image(row)
+        image = None if row in failed else jpeg_of(row)
         record = {
             "caption": caption,
             "url": url,
@@ -95,6 +95,11 @@ def write_shard(
 @pytest.fixture
 def write_tar() -> Callable[[Path, Sequence[dict[str, bytes]]], list[tuple[int, int]]]:
     return write_members
+
+
+@pytest.fixture(scope="session")
+def encode_image() -> Callable[[int], bytes]:
+    return jpeg_of
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,14 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import torch
 from open_clip.model import CLIP, CustomTextCLIP
 
 from schemas.errors import InputError
 from schemas.files import sha256_text
+
+ClipModel: TypeAlias = CLIP | CustomTextCLIP
 
 _FOLDER = Path(__file__).parent
 
@@ -65,9 +66,11 @@ def load_tower(name: str) -> Tower:
     return tower
 
 
-def build_model(tower: Tower) -> torch.nn.Module:
-    """A new open_clip model with random weights drawn from torch's generator, in training mode, fp32, on torch's
-    default device; the same classes that ``open_clip.create_model`` would build."""
+def build_model(tower: Tower) -> ClipModel:
+    """A new open_clip model in fp32 on torch's default device, its weights drawn from torch's generator.
+
+    It is of the class that ``open_clip.create_model`` would build, so its weights load there.
+    """
     config = copy.deepcopy(tower.model_cfg)
     model_class = CustomTextCLIP if config.pop("custom_text", False) else CLIP
     try:

@@ -1,0 +1,36 @@
+"""Puts a trained model in the package as the builtin reference: its weights in fp16, with where they came from.
+
+    python -m pipelines.builtin.ship --model build/builtin/model
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from schemas.manifest import manifest_path
+from schemas.models import CONFIG_NAME, MERGES_NAME, WEIGHTS_NAME
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Install a model as the builtin reference")
+    parser.add_argument("--model", required=True, type=Path, help="the folder that train wrote")
+    model = parser.parse_args().model
+    weights = safetensors.torch.load_file(model / WEIGHTS_NAME)
+    halves = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in weights.items()}
+    safetensors.torch.save_file(halves, FOLDER / WEIGHTS_NAME)
+    for name in (CONFIG_NAME, MERGES_NAME):
+        shutil.copyfile(model / name, FOLDER / name)
+    shutil.copyfile(manifest_path(str(model)), FOLDER / "manifest.json")
+    print(f"{FOLDER / WEIGHTS_NAME}: {(FOLDER / WEIGHTS_NAME).stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

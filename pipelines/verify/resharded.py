@@ -1,0 +1,133 @@
+"""Resharded subsets: the subset's members, all and once, each sample the source's bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.members import as_raw, as_strings, read_members
+from pipelines.parts import folder_digest, read_parts
+from pipelines.rows import read_placed_rows
+from pipelines.verify.checks import Check, expect, expect_same_members, finished_manifest
+from pipelines.verify.shards import check_tar
+from schemas import files, tables
+from schemas.samples import list_shards
+from schemas.uid import uid_bytes, uid_strings
+
+_COMPARED_AT_A_TIME = 256
+_PLACE = ("key", "tar_offset", "tar_size")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each pair of a folder of shards lies, by uid; 36 bytes a pair."""
+
+    shards: list[str]
+    uids: np.ndarray
+    """bytes[N] of 16, ascending"""
+    where: np.ndarray
+    """int64[N, 3]: index of the shard, tar_offset, tar_size"""
+
+
+def read_places(folder: str) -> Places:
+    """Index a folder of shards."""
+    names = list_shards(folder)
+    uids, where = [np.zeros(0, "S16")], [np.zeros((0, 3), np.int64)]
+    for index, name in enumerate(names):
+        rows = read_placed_rows(folder, name)
+        uids.append(as_strings(uid_bytes(rows["uid"])))
+        offsets, sizes = (rows[column].to_numpy() for column in ("tar_offset", "tar_size"))
+        where.append(np.stack([np.full(len(rows), index), offsets, sizes], axis=1))
+    all_uids = np.concatenate(uids)
+    order = np.argsort(all_uids)
+    return Places(names, all_uids[order], np.concatenate(where)[order])
+
+
+def check_resharded(folder: str, run_dir: str) -> Check:
+    """What `reshard` wrote; held against the run's shards and subset where these are there."""
+    found = finished_manifest(folder)
+    names, digests, uids = list_shards(folder), [], []
+    for name in names:
+        rows = tables.read_table(files.join(folder, f"{name}.parquet"), tables.SHARDS, ("uid", *_PLACE))
+        stats = json.loads(files.read_bytes(files.join(folder, f"{name}_stats.json")))
+        digests.append(
+            check_tar(folder, name, rows.select(_PLACE), stats["tar_sha256"], stats["rows_digest"])
+        )
+        uids.append(as_strings(uid_bytes(rows["uid"])))
+    listed = read_parts(folder)
+    by_name = {part.name: part.digest for part in listed}
+    for name, digest in zip(names, digests, strict=True):
+        parts = f"{by_name.get(f'{name}.tar')} {by_name.get(f'{name}.parquet')}"
+        expect(parts == digest, f"{folder}: _parts.json lists another content of shard {name}")
+    expect(
+        len(listed) == 2 * len(names), f"{folder}: {len(names)} shards, _parts.json lists {len(listed)} files"
+    )
+    expect(folder_digest(listed) == found.digest, f"{folder}: its manifest's digest is of other shards")
+    _check_sizes(folder, {f"{name}.tar": len(members) for name, members in zip(names, uids, strict=True)})
+    members = np.sort(np.concatenate(uids))
+    compared = [_compare_members(folder, members, run_dir, found.inputs["subset"])]
+    compared.append(_compare_bytes(folder, names, files.join(run_dir, "shards")))
+    return Check(
+        f"resharded/{files.name_of(folder)}",
+        f"{len(members):,} pairs in {len(names):,} shards; {'; '.join(compared)}",
+    )
+
+
+def _compare_members(folder: str, members: np.ndarray, run_dir: str, digest: str) -> str:
+    for parent in ("subsets", "samples"):
+        for suffix in (".npy", ".parquet"):
+            for path in files.list_files(files.join(run_dir, parent), suffix):
+                if files.sha256_file(path) == digest:
+                    expect_same_members(members, read_members(path), folder)
+                    return f"all of {parent}/{files.name_of(path)}, each once"
+    return "its subset file is not there to compare with"
+
+
+def _compare_bytes(folder: str, names: list[str], shards: str) -> str:
+    if not files.exists(shards):
+        return "the shards are not there to compare with"
+    source = read_places(shards)
+    for name in names:
+        rows = tables.read_table(files.join(folder, f"{name}.parquet"), tables.SHARDS, ("uid", *_PLACE))
+        for batch in rows.to_batches(_COMPARED_AT_A_TIME):
+            for uid, ours, theirs in _both_bytes(files.join(folder, f"{name}.tar"), batch, shards, source):
+                expect(
+                    ours == theirs,
+                    f"{folder}/{name}.tar: sample of uid {uid} is not the source's, byte for byte",
+                )
+    return "every sample byte for byte the source's"
+
+
+def _both_bytes(
+    tar: str, batch: pa.RecordBatch, shards: str, source: Places
+) -> Iterator[tuple[str, bytes, bytes]]:
+    """Each sample's uid, its bytes in ``tar``, and its bytes in the source."""
+    uids = as_strings(uid_bytes(batch["uid"]))
+    places = np.searchsorted(source.uids, uids)
+    known = places < len(source.uids)
+    known[known] = source.uids[places[known]] == uids[known]
+    lost = uid_strings(as_raw(uids[~known][:1]))
+    expect(known.all(), f"{tar}: uid {lost} is not in the shards")
+    fs, root = files.filesystem(shards)
+    theirs = source.where[places]
+    paths = [files.join(root, f"{source.shards[index]}.tar") for index in theirs[:, 0]]
+    own_fs, own_tar = files.filesystem(tar)
+    starts, sizes = (np.array(batch[column]) for column in ("tar_offset", "tar_size"))
+    copied = own_fs.cat_ranges(
+        [own_tar] * len(uids), starts.tolist(), (starts + sizes).tolist(), on_error="raise"
+    )
+    ends = (theirs[:, 1] + theirs[:, 2]).tolist()
+    original = fs.cat_ranges(paths, theirs[:, 1].tolist(), ends, on_error="raise")
+    yield from zip(batch["uid"].to_pylist(), copied, original, strict=True)
+
+
+def _check_sizes(folder: str, sizes: dict[str, int]) -> None:
+    recorded = json.loads(files.read_bytes(files.join(folder, "sizes.json")))
+    expect(recorded == sizes, f"{folder}/sizes.json: is not what the shards hold")
+    meta = json.loads(files.read_bytes(files.join(folder, "meta.json")))
+    named = [meta["output_shard_format"].format(index) for index in range(meta["output_shard_count"])]
+    expect(named == list(sizes), f"{folder}/meta.json: names other shards than there are")

@@ -1,0 +1,97 @@
+"""The checks of a whole run, in the order in which data flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipelines.verify.checks import Check, expect, finished_manifest
+from pipelines.verify.resharded import check_resharded
+from pipelines.verify.scores import check_scores
+from pipelines.verify.selection import check_samples, check_selection, check_subsets
+from pipelines.verify.shards import check_shards
+from schemas import files
+from schemas.errors import InputError
+from schemas.manifest import STAGE_FOLDERS, STAGE_PARENTS, Manifest
+from schemas.models import WEIGHTS_NAME
+
+
+def run(run_dir: str) -> list[Check]:
+    """Check every stage's folder under ``run_dir`` and return what holds; a folder that is not there is listed so.
+
+    Raises ClipsieveError at the first discrepancy, and InputError where a file is missing or cannot be read;
+    both name folder, file and row or uid.
+    """
+    if not files.exists(run_dir):
+        raise InputError(f"{run_dir}: no such folder")
+    checks = [*_check_data(run_dir), *_check_models(run_dir), *_check_lineage(run_dir)]
+    if not any(files.exists(files.join(run_dir, name)) for name in (*STAGE_FOLDERS, *STAGE_PARENTS)):
+        raise InputError(f"{run_dir}: holds none of {', '.join((*STAGE_FOLDERS, *STAGE_PARENTS))}")
+    return checks
+
+
+def _check_data(run_dir: str) -> Iterator[Check]:
+    shards, scores, selection, subsets, samples = (files.join(run_dir, name) for name in STAGE_FOLDERS)
+    yield check_shards(shards) if files.exists(shards) else _absent("shards")
+    yield check_scores(scores, shards) if files.exists(scores) else _absent("scores")
+    if files.exists(selection):
+        check, ranked = check_selection(selection, scores)
+        yield check
+        yield check_subsets(subsets, ranked) if files.exists(subsets) else _absent("subsets")
+        yield check_samples(samples, ranked) if files.exists(samples) else _absent("samples")
+    else:
+        yield _absent("selection")
+    folders = files.list_folders(files.join(run_dir, "resharded"))
+    yield from (check_resharded(folder, run_dir) for folder in folders)
+    if not folders:
+        yield _absent("resharded")
+
+
+def _check_models(run_dir: str) -> Iterator[Check]:
+    folders = files.list_folders(files.join(run_dir, "models"))
+    for folder in folders:
+        weights = files.join(folder, WEIGHTS_NAME)
+        expect(
+            files.sha256_file(weights) == finished_manifest(folder).digest,
+            f"{weights}: not the weights its manifest says",
+        )
+        yield Check(f"models/{files.name_of(folder)}", "its weights are those that its manifest describes")
+    if not folders:
+        yield _absent("models")
+
+
+def _check_lineage(run_dir: str) -> Iterator[Check]:
+    """Each stage's recorded inputs are what its source folders hold now."""
+    made_from = {
+        "scores": {"shards": ["shards"]},
+        "selection": {"scores": ["scores"]},
+        "subsets": {"scores": ["scores"]},
+        "samples": {"scores": ["scores"]},
+        "resharded": {"shards": ["shards"]},
+        "models": {"shards": ["shards", "resharded"]},
+        "evaluations": {"model": ["models"]},
+    }
+    links = 0
+    for stage, inputs in made_from.items():
+        for name, found in _manifests(run_dir, stage):
+            for key, sources in inputs.items():
+                known = {m.digest for source in sources for _, m in _manifests(run_dir, source)}
+                made_elsewhere = not known
+                expect(
+                    made_elsewhere or found.inputs[key] in known,
+                    f"{run_dir}/{name}: was made from other {key} than those in {' or '.join(sources)} now",
+                )
+                links += not made_elsewhere
+    yield Check("manifests", f"{links} recorded inputs are what their folders hold")
+
+
+def _manifests(run_dir: str, stage: str) -> Iterator[tuple[str, Manifest]]:
+    folder = files.join(run_dir, stage)
+    if stage in STAGE_FOLDERS and files.exists(folder):
+        yield stage, finished_manifest(folder)
+    elif stage in STAGE_PARENTS:
+        for path in files.list_folders(folder):
+            yield f"{stage}/{files.name_of(path)}", finished_manifest(path)
+
+
+def _absent(name: str) -> Check:
+    return Check(name, "not there, not checked")

@@ -1,0 +1,153 @@
+"""Selection, subsets and samples: what a plain sort of the whole table says, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.members import as_strings, read_members
+from pipelines.selection import STRATA
+from pipelines.thresholds import equal_shares, hash_of, unit_interval
+from pipelines.verify.checks import (
+    Check,
+    expect,
+    expect_equal,
+    expect_parts,
+    expect_same_members,
+    finished_manifest,
+)
+from pipelines.verify.shards import expect_unique
+from schemas import files, tables
+from schemas.recipe import SelectOptions, size_name
+from schemas.uid import uid_bytes
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A whole selection, best pair first; 36 bytes a pair."""
+
+    uids: np.ndarray
+    """bytes[N] of 16"""
+    similarity: np.ndarray
+    """float32[N]"""
+    quantile: np.ndarray
+    """float64[N]"""
+    hashes: np.ndarray
+    """uint64[N]"""
+
+
+def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
+    """What `select` wrote for every pair; held against the folder ``scores`` where that is there."""
+    found = finished_manifest(folder)
+    expect_parts(folder, found)
+    seed = SelectOptions(**found.recipe).seed
+    paths = files.list_files(folder, ".parquet")
+    ranked = _rank([_read(path, seed) for path in paths])
+    expect_unique(ranked.uids, folder)
+    pairs = len(ranked.uids)
+    expect(
+        found.counts["pairs"] == pairs,
+        f"{folder}: its manifest counts {found.counts['pairs']} pairs, not {pairs}",
+    )
+    expect(
+        (np.diff(ranked.quantile) >= 0).all(),
+        f"{folder}: a pair of lower similarity has a better quantile_rank",
+    )
+    if not files.exists(scores):
+        return Check(
+            "selection", f"{pairs:,} pairs in order; the scores are not there to compare with"
+        ), ranked
+    _compare_with_scores(paths, scores)
+    return Check(
+        "selection", f"{pairs:,} pairs, exactly those scored, with their similarity, in order"
+    ), ranked
+
+
+def check_subsets(folder: str, ranked: Ranked) -> Check:
+    """``topQ`` are the ⌊N·Q/100⌋ best pairs, ties to the smaller uid."""
+    found = finished_manifest(folder)
+    expect_parts(folder, found)
+    pairs, counts = len(ranked.uids), []
+    for percent in SelectOptions(**found.recipe).fractions:
+        name = f"top{percent:g}"
+        best = np.arange(pairs * round(percent * 100) // 10_000)
+        _check_members(folder, name, ranked, best)
+        expect(
+            found.counts[name] == len(best), f"{folder}: its manifest counts {found.counts[name]} in {name}"
+        )
+        counts.append(f"{name} {len(best):,}")
+    return Check(
+        "subsets", f"{', '.join(counts)}: exactly the best of {pairs:,}, nested; npy and Parquet agree"
+    )
+
+
+def check_samples(folder: str, ranked: Ranked) -> Check:
+    """A sample takes of each twentieth of the ranking the same number of pairs, those of the smallest hash."""
+    found = finished_manifest(folder)
+    expect_parts(folder, found)
+    counts = []
+    for size in SelectOptions(**found.recipe).sizes:
+        drawn = np.concatenate([np.zeros(0, np.int64), *_draw(ranked, size)])
+        expect(
+            len(drawn) == size, f"{folder}: a sample of {size} pairs from {len(ranked.uids)} has {len(drawn)}"
+        )
+        _check_members(folder, size_name(size), ranked, drawn)
+        counts.append(size_name(size))
+    return Check(
+        "samples", f"{', '.join(counts)}: exact, nested, in equal shares of every stratum of quality"
+    )
+
+
+def _draw(ranked: Ranked, size: int) -> Iterator[np.ndarray]:
+    start = 0
+    for in_stratum, wanted in zip(
+        equal_shares(len(ranked.uids), STRATA), equal_shares(size, STRATA), strict=True
+    ):
+        stratum = np.arange(start, start + in_stratum)
+        yield stratum[np.lexsort((ranked.uids[stratum], ranked.hashes[stratum]))[:wanted]]
+        start += in_stratum
+
+
+def _check_members(folder: str, name: str, ranked: Ranked, places: np.ndarray) -> None:
+    """A subset's npy and Parquet hold the pairs at ``places`` of the ranking, with their similarity."""
+    npy, parquet = files.join(folder, f"{name}.npy"), files.join(folder, f"{name}.parquet")
+    places = places[np.argsort(ranked.uids[places])]
+    expect_same_members(read_members(npy), ranked.uids[places], npy)
+    rows = tables.read_table(parquet, tables.SUBSET)
+    uids = as_strings(uid_bytes(rows["uid"]))
+    order = np.argsort(uids)
+    expect_same_members(uids[order], ranked.uids[places], parquet)
+    for column, expected in (("similarity", ranked.similarity), ("quantile_rank", ranked.quantile)):
+        wrong = rows[column].to_numpy()[order] != expected[places]
+        row = int(order[np.argmax(wrong)]) + 1 if len(wrong) else 0
+        expect(not wrong.any(), f"{parquet}: row {row}: {column} is not the selection's")
+
+
+def _read(path: str, seed: int) -> Ranked:
+    rows = tables.read_table(path, tables.SELECTION)
+    hashes = hash_of(rows["uid"].to_pylist(), seed)
+    expect_equal(rows["sample_rank"].to_pylist(), unit_interval(hashes).tolist(), path, "sample_rank")
+    similarity, quantile = (rows[name].to_numpy() for name in ("similarity", "quantile_rank"))
+    return Ranked(as_strings(uid_bytes(rows["uid"])), similarity, quantile, hashes)
+
+
+def _rank(pieces: list[Ranked]) -> Ranked:
+    columns = [
+        np.concatenate([getattr(piece, name) for piece in pieces]) for name in Ranked.__dataclass_fields__
+    ]
+    order = np.lexsort((columns[0], -columns[1]))
+    return Ranked(*(column[order] for column in columns))
+
+
+def _compare_with_scores(paths: list[str], scores: str) -> None:
+    names = [files.name_of(path) for path in paths]
+    expect_equal(
+        names, [files.name_of(path) for path in files.list_files(scores, ".parquet")], scores, "file"
+    )
+    for path, name in zip(paths, names, strict=True):
+        selected = tables.read_table(path, tables.SELECTION, ["uid", "similarity"])
+        scored = tables.read_table(files.join(scores, name), tables.SCORES, ["uid", "similarity"])
+        for column in ("uid", "similarity"):
+            expect_equal(selected[column].to_pylist(), scored[column].to_pylist(), path, column)

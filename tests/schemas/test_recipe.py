@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import InputError
+from schemas.recipe import Recipe, SelectOptions, load_recipe, parse_options, parse_size, size_name
+
+
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [(250, "250"), (1500, "1500"), (10_000_000, "10M"), (25_000_000, "25M"), (10**9, "1B"), (3_400_000_000, "3.4B")],
+)
+def test_sizes_are_named_as_in_the_paper(size, name):
+    assert size_name(size) == name
+
+
+@given(st.integers(1, 2 * 10**10))
+def test_a_size_is_its_names_own(size):
+    assert parse_size(size_name(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "10m", "-5", "1.5", "0.0000001M", "1e6"])
+def test_a_size_that_is_no_whole_number_is_refused(text):
+    with pytest.raises(ValueError, match="whole number of pairs"):
+        parse_size(text)
+
+
+def test_fractions_are_sorted_and_distinct():
+    assert SelectOptions(fractions=(80, 20, 20)).fractions == (20, 80)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("pairs: a\nscore: {referense: builtin}", "score.referense"),
+        ("pairs: a\nselect: {fractions: [120]}", "select.fractions.0"),
+        ("score: {}", "pairs"),
+        ("[1, 2]", "mapping of stages"),
+        ("pairs: [", "not YAML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_in_one_line_that_names_file_and_field(tmp_path, text, complaint):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_without_stages_runs_none():
+    recipe = parse_options(Recipe, {"pairs": "pairs.parquet"}, "test")
+    assert (recipe.download, recipe.train, recipe.report) == (None, (), False)

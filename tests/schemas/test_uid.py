@@ -1,0 +1,41 @@
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import uid
+
+HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
+
+
+def test_uid_is_the_head_of_the_sha256_of_url_nul_caption():
+    expected = hashlib.sha256("http://example.org/ä.png\0Ein Bär".encode()).hexdigest()[:32]
+    assert uid.uid_of("http://example.org/ä.png", "Ein Bär") == expected
+
+
+@given(st.text(), st.text())
+def test_uid_takes_any_text(url, caption):
+    assert uid.UID_PATTERN.fullmatch(uid.uid_of(url, caption))
+
+
+def test_the_border_between_url_and_caption_counts():
+    assert uid.uid_of("ab", "c") != uid.uid_of("a", "bc")
+
+
+@given(st.lists(HEX))
+def test_bytes_and_strings_are_inverse(uids):
+    raw = uid.uid_bytes(pa.array(uids, pa.string()))
+    assert raw.shape == (len(uids), 16)
+    assert uid.uid_strings(raw) == uids
+
+
+@given(st.lists(HEX, min_size=1))
+def test_u64_pairs_are_datacomps(uids):
+    """DataComp writes (int(uid[:16], 16), int(uid[16:32], 16)) as np.dtype("u8,u8")."""
+    raw = uid.uid_bytes(pa.array(uids))
+    expected = np.array([(int(u[:16], 16), int(u[16:], 16)) for u in uids], np.dtype("u8,u8"))
+    pairs = uid.to_u64_pairs(raw)
+    assert (pairs == expected).all()
+    assert (uid.from_u64_pairs(pairs) == raw).all()

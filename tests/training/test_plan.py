@@ -1,0 +1,125 @@
+"""Which samples a plan holds, and their order in the stream of epochs."""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import samples, tables
+from schemas.errors import InputError
+from schemas.uid import to_u64_pairs, uid_bytes
+from training.plan import plan_samples, read_subset, stream_slice
+
+
+def planned_keys(plan):
+    keys = []
+    for shard, offset, size in zip(plan.shard, plan.offset, plan.size, strict=True):
+        with open(plan.tars[shard], "rb") as stream:
+            stream.seek(offset)
+            (sample,) = samples.parse_samples(stream.read(size), "range")
+        keys.append(sample.key)
+    return keys
+
+
+def write_npy(path, uids):
+    pairs = to_u64_pairs(uid_bytes(pa.array(uids)))
+    np.save(path, np.sort(pairs))
+    return str(path)
+
+
+def write_parquet(path, uids):
+    pq.write_table(pa.table({"uid": uids}), path)
+    return str(path)
+
+
+def test_every_downloaded_sample_is_planned_at_its_place_in_the_tar(shards, rows):
+    plan = plan_samples(shards, None)
+    in_tars = [sample.key for tar in plan.tars for sample in samples.iter_samples(tar)]
+    assert planned_keys(plan) == in_tars == [row["key"] for row in rows if row["status"] == "success"]
+
+
+@pytest.mark.parametrize("write, suffix", [(write_npy, "npy"), (write_parquet, "parquet")])
+def test_a_subset_file_chooses_its_uids(shards, rows, tmp_path, write, suffix):
+    chosen = [row for row in rows if row["status"] == "success"][::3]
+    subset = write(tmp_path / f"subset.{suffix}", [row["uid"] for row in chosen])
+    assert planned_keys(plan_samples(shards, subset)) == [row["key"] for row in chosen]
+
+
+def test_uids_without_a_downloaded_sample_are_refused_with_their_count(shards, rows, tmp_path):
+    failed = [row["uid"] for row in rows if row["status"] != "success"]
+    subset = write_npy(tmp_path / "subset.npy", [rows[0]["uid"], *failed, "00" * 16])
+    with pytest.raises(InputError, match=rf"{subset}: 3 uids are of no downloaded sample in .*, the first {'00' * 16}"):
+        plan_samples(shards, subset)
+
+
+@settings(max_examples=50)
+@given(st.sets(st.binary(min_size=16, max_size=16), max_size=20))
+def test_npy_subsets_come_back_as_the_uids_that_were_written(tmp_path_factory, uids):
+    path = tmp_path_factory.mktemp("npy") / "subset.npy"
+    raw = np.frombuffer(b"".join(sorted(uids)), np.uint8).reshape(-1, 16)
+    np.save(path, np.sort(to_u64_pairs(raw)))
+    assert [uid.tobytes() for uid in read_subset(str(path))] == sorted(uids)
+
+
+@pytest.mark.parametrize(
+    "content, complaint",
+    [
+        (np.arange(4), "expected a list of dtype u8,u8, got int64"),
+        (np.array([{"a": 1}], dtype=object), "not a readable .npy"),
+    ],
+)
+def test_npy_files_of_another_kind_are_refused(tmp_path, content, complaint):
+    path = tmp_path / "subset.npy"
+    np.save(path, content, allow_pickle=True)
+    with pytest.raises(InputError, match=complaint):
+        read_subset(str(path))
+
+
+def test_no_byte_of_a_subset_file_is_unpickled(tmp_path):
+    path = tmp_path / "subset.npy"
+    path.write_bytes(pickle.dumps(io.BytesIO))
+    with pytest.raises(InputError, match="not a readable .npy"):
+        read_subset(str(path))
+
+
+def test_uids_that_are_not_hexadecimal_are_refused(tmp_path):
+    subset = write_parquet(tmp_path / "subset.parquet", ["z" * 32])
+    with pytest.raises(InputError, match="column 'uid' holds a value that is not 32 hex digits"):
+        read_subset(subset)
+
+
+def test_shards_without_offsets_are_refused(shards, tmp_path):
+    for suffix in ("tar", "parquet"):
+        (tmp_path / f"00000.{suffix}").write_bytes(open(f"{shards}/00000.{suffix}", "rb").read())
+    (tmp_path / "00000_stats.json").write_text("{}")
+    path = tmp_path / "00000.parquet"
+    table = tables.read_table(str(path), tables.SHARDS)
+    pq.write_table(table.drop_columns(["tar_offset"]), path)
+    with pytest.raises(InputError, match="00000.parquet: column 'tar_offset' is missing"):
+        plan_samples(str(tmp_path), None)
+
+
+@given(st.integers(1, 30), st.integers(0, 3), st.data())
+def test_each_epoch_of_the_stream_is_one_permutation(count, seed, data):
+    epoch = data.draw(st.integers(0, 5))
+    indices = stream_slice(count, seed, epoch * count, (epoch + 1) * count)
+    assert sorted(indices) == list(range(count))
+
+
+@given(st.integers(1, 30), st.integers(0, 100), st.lists(st.integers(1, 40), min_size=1, max_size=5))
+def test_the_stream_is_the_same_however_it_is_cut(count, start, lengths):
+    bounds = np.cumsum([start, *lengths])
+    pieces = [stream_slice(count, 0, a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    assert np.array_equal(np.concatenate(pieces), stream_slice(count, 0, start, int(bounds[-1])))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    orders = [stream_slice(50, seed, start, start + 50).tolist() for seed in (0, 1) for start in (0, 50)]
+    assert len({tuple(order) for order in orders}) == 4

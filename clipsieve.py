@@ -30,7 +30,9 @@ QUICKSTART_PORT = 18765
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": False}
 
 
-def stage(options_model: type[recipe.Options], **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def stage(
+    options_model: type[recipe.Options], **settings: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose flags are its own parameters and every field of ``options_model``.
 
     The function gets them as one validated ``options``. A field that holds several values is a flag in the singular
@@ -38,7 +40,9 @@ def stage(options_model: type[recipe.Options], **settings: Any) -> Callable[[Cal
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "options"]
+        own = [
+            p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "options"
+        ]
         flags = [_flag(name, field) for name, field in options_model.model_fields.items()]
 
         def command(**values: Any) -> None:
@@ -107,7 +111,9 @@ def score(
 def select(
     context: typer.Context,
     scores: Annotated[str, typer.Option(help="folder of Parquet files with uid and similarity")],
-    out: Annotated[str, typer.Option("--out", help="folder in which selection/, subsets/ and samples/ are written")],
+    out: Annotated[
+        str, typer.Option("--out", help="folder in which selection/, subsets/ and samples/ are written")
+    ],
     options: recipe.SelectOptions,
 ) -> None:
     """Cut exact top-q% subsets and nested samples from the scores.
@@ -159,7 +165,9 @@ def evaluate(
     model: Annotated[str, typer.Option(help="a model folder, or open_clip:MODEL@FILE")],
     out: Out,
     options: recipe.EvaluateOptions,
-    data: Annotated[str, typer.Option(help="folder of task folders as CLIP_benchmark lays them out")] = "builtin",
+    data: Annotated[
+        str, typer.Option(help="folder of task folders as CLIP_benchmark lays them out")
+    ] = "builtin",
 ) -> None:
     """Evaluate a model: zero-shot classification and image-text retrieval.
 
@@ -196,7 +204,9 @@ def verify(folder: Annotated[str, typer.Argument(help="a run's folder")]) -> Non
 @app.command(context_settings=BEAM)
 def run(
     context: typer.Context,
-    recipe_file: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="the stages to run and their options")],
+    recipe_file: Annotated[
+        Path, typer.Argument(metavar="RECIPE.yaml", help="the stages to run and their options")
+    ],
     out: Annotated[Optional[str], typer.Option(help="folder to write; default: the recipe's own")] = None,  # noqa: UP045
 ) -> None:
     """Run the stages that a recipe names, skipping what is done.
@@ -211,7 +221,9 @@ def run(
 @app.command()
 def quickstart(
     out: Annotated[str, typer.Option(help="folder to write")] = "quickstart-run",
-    port: Annotated[int, typer.Option(help="loopback port of the web server that serves the pairs")] = QUICKSTART_PORT,
+    port: Annotated[
+        int, typer.Option(help="loopback port of the web server that serves the pairs")
+    ] = QUICKSTART_PORT,
 ) -> None:
     """Run every stage on the embedded openclipart pairs, offline, and write a report.
 
@@ -244,7 +256,10 @@ def run_recipe(chosen: recipe.Recipe, pairs: str, out: str, beam_args: list[str]
         from pipelines import reshard as resharding
 
         folder = files.join(out, "resharded", part.subset)
-        _say(folder, resharding.run(shards, _subset(out, part.subset), folder, part.options(), beam_args).counts)
+        _say(
+            folder,
+            resharding.run(shards, _subset(out, part.subset), folder, part.options(), beam_args).counts,
+        )
     for training_run in chosen.train:
         from training import train as trainer
 
@@ -256,7 +271,9 @@ def run_recipe(chosen: recipe.Recipe, pairs: str, out: str, beam_args: list[str]
 
         for training_run in chosen.train:
             model, folder = (files.join(out, kind, training_run.name) for kind in ("models", "evaluations"))
-            _say(folder, evaluating.run(model, chosen.evaluate.data, folder, chosen.evaluate.options()).counts)
+            _say(
+                folder, evaluating.run(model, chosen.evaluate.data, folder, chosen.evaluate.options()).counts
+            )
     if chosen.report:
         from evaluation import report as reporting
 
@@ -269,7 +286,9 @@ def _subset(out: str, name: str) -> str:
     for path in paths:
         if files.exists(path):
             return path
-    raise InputError(f"recipe: subset {name!r} is not there ({' nor '.join(paths)}); name one that select writes")
+    raise InputError(
+        f"recipe: subset {name!r} is not there ({' nor '.join(paths)}); name one that select writes"
+    )
 
 
 def _say(folder: str, counts: dict[str, int]) -> None:

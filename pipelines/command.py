@@ -20,8 +20,8 @@ def run_command(
 ) -> int:
     """Run a job with ``argv`` (default: the process's) and print its counts; returns the exit status.
 
-    ``paths`` become flags that must be given, in the order in which ``run`` takes them; each field of the options is
-    a flag, one with several values takes them side by side. What follows ``--`` is Beam's.
+    ``paths`` become flags that must be given, in the order in which ``run`` takes them; each field of the
+    options is a flag, one with several values takes them side by side. What follows ``--`` is Beam's.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     own, beam_args = arguments, []

@@ -25,7 +25,7 @@ from pipelines.fetch import parse_allowed_hosts
 from pipelines.pairs import Columns, PairsTable, iter_rows, open_pairs, parquet_files
 from pipelines.pairs_text import is_text_table, text_to_parquet
 from pipelines.progress import progress
-from pipelines.shards import ShardStats, read_stats, stats_path
+from pipelines.shards import STATS_SUFFIX, ShardStats, read_stats, stats_path
 from schemas import files, manifest
 from schemas.errors import BudgetError, ClipsieveError
 from schemas.manifest import Manifest
@@ -39,8 +39,8 @@ def run(pairs: str, out: str, options: DownloadOptions, beam_args: Sequence[str]
     """Download the table ``pairs`` (Parquet file or folder, CSV, TSV or JSONL) into shards in folder ``out``.
 
     Shards that an earlier run finished are left as they are. Raises InputError for a table that cannot be
-    read or a folder that was begun with another table or recipe, BudgetError when a greater share of the pairs
-    than ``options.max_failure_share`` failed (the shards are complete and kept all the same).
+    read or a folder that was begun with another table or recipe, BudgetError when a greater share of the
+    pairs than ``options.max_failure_share`` failed (the shards are complete and kept all the same).
     """
     parse_allowed_hosts(options.allow_hosts)
     recipe, inputs = options.model_dump(mode="json"), {"pairs": manifest.input_digest(pairs)}
@@ -96,9 +96,9 @@ def _download(table: PairsTable, plans: Sequence[ShardPlan], job: ShardJob, beam
     rows_of = {stats_path(job.out, job.naming.shard(plan.number)): plan.rows for plan in plans}
 
     def done_rows() -> int:
-        return sum(rows_of.get(path, 0) for path in files.list_files(job.out, "_stats.json"))
+        return sum(rows_of.get(path, 0) for path in files.list_files(job.out, STATS_SUFFIX))
 
-    done = set(files.list_files(job.out, "_stats.json"))
+    done = set(files.list_files(job.out, STATS_SUFFIX))
     todo = [plan for plan, path in zip(plans, rows_of, strict=True) if path not in done]
     if todo:
         with progress("download", table.rows, done_rows):

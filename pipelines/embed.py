@@ -1,7 +1,8 @@
 """The reference at work on one shard: its samples decoded, embedded and compared, a mini-batch a thread.
 
-A mini-batch is made of a shard's samples in their order and runs on one thread from decoding to cosine. So the bits of
-a similarity depend neither on how many threads or workers there are nor on which shards are scored together.
+A mini-batch is made of a shard's samples in their order and runs on one thread from decoding to cosine. So
+the bits of a similarity depend neither on how many threads or workers there are nor on which shards are
+scored together.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Embedded:
 def embed(
     samples: Iterable[Sample], reference: LoadedModel, path: str, batch_size: int, threads: int
 ) -> Embedded:
-    """Embed the samples of the tar at ``path``; a sample whose image is missing or damaged is an InputError."""
+    """Embed the samples of the tar at ``path``; one whose image is missing or damaged is an InputError."""
     device = next(reference.model.parameters()).device
 
     def embed_batch(batch: list[Sample]) -> Embedded:

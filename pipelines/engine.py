@@ -1,7 +1,7 @@
 """How every job runs: on this machine by default, on whatever runner the Beam options name otherwise.
 
-On one core the FnApiRunner runs in this process; on more, in as many worker processes as there are cores and tasks.
-The unit of work is a shard, so only names and small numbers cross between stages (law 3).
+On one core the FnApiRunner runs in this process; on more, in as many worker processes as there are cores and
+tasks. The unit of work is a shard, so only names and small numbers cross between stages (law 3).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _WHERE_IN_PIPELINE = re.compile(r" \[while running '.*$", re.DOTALL)
 def run_job(build: Callable[[beam.Pipeline], object], tasks: int, beam_args: Sequence[str] = ()) -> None:
     """Build a pipeline and run it to its end.
 
-    ``tasks`` is how many elements can be worked on at a time; ``beam_args`` are Beam's own options. An error of ours
-    that a worker raised is raised here again as itself, any other failure as Beam reports it.
+    ``tasks`` is how many elements can be worked on at a time; ``beam_args`` are Beam's own options. An error
+    of ours that a worker raised is raised here again as itself, any other failure as Beam reports it.
     """
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = new_pipeline(tasks, beam_args)
@@ -52,7 +52,7 @@ def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
 
 
 def threads_per_worker(tasks: int, beam_args: Sequence[str] = ()) -> int:
-    """How many threads an element may use so that a job of ``tasks`` elements fills this machine's cores once.
+    """How many threads an element may use, so that a job of ``tasks`` elements fills this machine's cores.
 
     A runner that ``beam_args`` name starts a worker per core by itself.
     """
@@ -70,7 +70,8 @@ def _cores() -> int:
 def _as_raised(error: Exception) -> Exception:
     """Our own error, freed of what Beam adds to its text; any other error as it is.
 
-    A worker process hands its exception over as the text of a traceback, whose last line at the margin names it.
+    A worker process hands its exception over as the text of a traceback, whose last line at the margin
+    names it.
     """
     if isinstance(error, ClipsieveError):
         return type(error)(_WHERE_IN_PIPELINE.sub("", str(error)))

@@ -17,8 +17,8 @@ _NPY_MAGIC = b"\x93NUMPY"
 def read_members(path: str) -> np.ndarray:
     """The members' uids as bytes[N] of 16, ascending.
 
-    An npy holds (upper64, lower64) pairs, with numpy's header or, as DataComp's memory maps, without; sorted or not.
-    Raises InputError when the file is of another kind, or a uid stands in it twice.
+    An npy holds (upper64, lower64) pairs, with numpy's header or, as DataComp's memory maps, without; sorted
+    or not. Raises InputError when the file is of another kind, or a uid stands in it twice.
     """
     raw = _read_parquet(path) if path.endswith(".parquet") else _read_npy(path)
     members = np.sort(as_strings(raw))

@@ -1,7 +1,8 @@
 """The parts of an output folder: each data file's digest and rows, gathered by the job that wrote them.
 
 A job's workers digest their own files; the driver only reads the list, `_parts.json`, and folds it into the
-digest of the folder. So closing a folder of a million files costs the driver one read of a few dozen megabytes.
+digest of the folder. So closing a folder of a million files costs the driver one read of a few dozen
+megabytes.
 """
 
 from __future__ import annotations

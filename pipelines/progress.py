@@ -1,7 +1,7 @@
 """How far a job is: a bar on a terminal, a plain line every few seconds elsewhere; always on stderr.
 
-A Beam worker cannot report while it works, but what it finished lies in the output folder; so a job's progress is
-what its ``done`` callable finds there.
+A Beam worker cannot report while it works, but what it finished lies in the output folder; so a job's
+progress is what its ``done`` callable finds there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LINE_SECONDS = 10.0
 
 @contextmanager
 def progress(label: str, total: int, done: Callable[[], int]) -> Iterator[None]:
-    """Show, while the block runs, how many of ``total`` units ``done()`` counts, their rate and the time left.
+    """Show, while the block runs, how many of ``total`` units are done, their rate and the time left.
 
-    ``done`` is called from a thread of its own, about once a second, and once more at the end.
+    ``done`` counts them; a thread of its own calls it about once a second, and once more at the end.
     """
     stop = threading.Event()
     show = _bar if sys.stderr.isatty() else _lines

@@ -13,7 +13,7 @@ _BUILTIN_FOLDER = Path(__file__).with_name("builtin")
 
 
 def load_reference(spec: str) -> LoadedModel:
-    """Load ``builtin``, the small model that comes with clipsieve, or whatever `schemas.models.load_model` reads.
+    """Load ``builtin``, the small model that comes with clipsieve, or what `schemas.models.load_model` reads.
 
     Raises InputError when there is no such model, or its file is missing, damaged or of another architecture.
     """

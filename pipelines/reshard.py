@@ -1,7 +1,8 @@
 """Write the members of a subset as shards of their own, in a seeded order, samples copied byte for byte.
 
-    members -> borders of the output shards                              (shuffle_order.py: uids alone are shuffled)
-    source shards -> members' rows by output shard -> GroupByKey -> OUT/NNNNN.tar, .parquet, _stats.json
+    members -> borders of the output shards                              (shuffle_order.py: uids alone are
+    shuffled) source shards -> members' rows by output shard -> GroupByKey -> OUT/NNNNN.tar, .parquet,
+    _stats.json
 
 Rows cross the shuffle, images do not: whoever writes a shard reads each sample's bytes from its source tar.
 """
@@ -45,8 +46,8 @@ def run(
 ) -> Manifest:
     """Copy the samples of the folder ``shards`` that the file ``subset`` names into new shards in ``out``.
 
-    Output shard k holds the members of rank [k·n, (k+1)·n) by (hash of seed and uid, uid). Raises InputError when
-    members are missing from the shards, or stand in them twice; then no shard is written.
+    Output shard k holds the members of rank [k·n, (k+1)·n) by (hash of seed and uid, uid). Raises InputError
+    when members are missing from the shards, or stand in them twice; then no shard is written.
     """
     names = list_shards(shards)
     members = read_members(subset)
@@ -56,6 +57,7 @@ def run(
     opened = manifest.begin(out, "reshard", options.model_dump(), inputs)
     if opened.complete:
         return opened
+    files.remove_leftovers(out)
     write_members(members, files.join(out, MEMBERS_NAME))
     count = -(-len(members) // options.shard_size)
     name_format = f"{{:0{max(5, len(str(count - 1)))}d}}"
@@ -105,7 +107,7 @@ def _build(
 def place_rows(
     shard: str, folder: str, members_path: str, seed: int, borders: list[bytes]
 ) -> Iterator[tuple[int, pa.Table] | TaggedOutput]:
-    """The members' rows of a source shard by output shard, with their source and order; and how many they are."""
+    """A source shard's rows of members by output shard, with their source and order; and their number."""
     rows = read_placed_rows(folder, shard)
     raw = uid_bytes(rows["uid"])
     is_member = find(load_members(members_path), raw)
@@ -166,7 +168,7 @@ def write_shard(
 
 
 def copy_samples(rows: pa.Table, folder: str, tar: str) -> tuple[str, list[int]]:
-    """Write ``tar`` from the samples of ``rows``, in their order; returns its SHA-256 and the samples' offsets."""
+    """Write ``tar`` from the samples of ``rows``, in their order; returns its SHA-256 and their offsets."""
     digest, offsets, offset = hashlib.sha256(), [], 0
     with files.atomic_write(tar) as stream:
         for data in _read_samples(rows, folder):
@@ -210,12 +212,15 @@ def _finish(out: str, opened: Manifest, name_format: str) -> Manifest:
     meta = {"output_shard_count": len(sizes), "output_shard_format": f"{name_format}.tar"}
     files.write_bytes(files.join(out, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
     files.write_bytes(files.join(out, "meta.json"), json.dumps(meta, indent=1).encode() + b"\n")
+    fs, members_path = files.filesystem(files.join(out, MEMBERS_NAME))
+    fs.rm(members_path)
     counts = {"pairs": sum(sizes.values()), "shards": len(sizes)}
     return manifest.finish(out, opened, counts, folder_digest(parts))
 
 
 if __name__ == "__main__":
-    # Under its own name: what this module defines must be found by worker processes, which have another __main__.
+    # Under its own name: what this module defines must be found by worker processes, which have another
+    # __main__.
     from pipelines import reshard
 
     raise SystemExit(run_command(reshard.run, ("shards", "subset", "out"), ReshardOptions))

@@ -15,8 +15,8 @@ from schemas.uid import uid_of
 def read_rows(folder: str, shard: str) -> pa.Table:
     """The rows of ``shard`` whose image is in its tar, in the Parquet's order, with a ``uid`` column.
 
-    img2dataset keeps no uid of its own: there it follows from url and caption, as in a table without one. Raises
-    InputError when the Parquet is missing or lacks what is needed.
+    img2dataset keeps no uid of its own: there it follows from url and caption, as in a table without one.
+    Raises InputError when the Parquet is missing or lacks what is needed.
     """
     path = files.join(folder, f"{shard}.parquet")
     with tables.open_parquet(path) as parquet:
@@ -34,7 +34,7 @@ def read_rows(folder: str, shard: str) -> pa.Table:
 
 
 def read_placed_rows(folder: str, shard: str) -> pa.Table:
-    """`read_rows` with ``tar_offset`` and ``tar_size`` int64; a shard without these columns has its tar scanned."""
+    """`read_rows` with ``tar_offset`` and ``tar_size`` int64; where they are missing the tar is scanned."""
     rows = read_rows(folder, shard)
     if {"tar_offset", "tar_size"} <= set(rows.schema.names):
         return rows

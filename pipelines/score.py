@@ -2,7 +2,8 @@
 
     shards -> RunInference(OpenClipModelHandler) -> write OUT/NNNNN.parquet
 
-An element is a shard's name; its images are read, decoded and embedded within one step and never cross a shuffle.
+An element is a shard's name; its images are read, decoded and embedded within one step and never cross a
+shuffle.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from schemas.models import LoadedModel
 from schemas.recipe import ScoreOptions
 from schemas.samples import iter_samples, list_shards
 
+PAIRS_PER_WORKER = 5_000
+"""Pairs whose scoring is worth the seconds in which a worker process starts and loads the reference."""
+
 
 @dataclass(frozen=True)
 class ShardTask:
@@ -58,7 +62,8 @@ class ShardScores:
 class OpenClipModelHandler(ModelHandler[ShardTask, ShardScores, LoadedModel]):
     """Runs a reference over whole shards, in fp32; a shard is a batch by itself.
 
-    ``digest`` is the reference's as the driver loaded it: a worker that loads another model under the same name fails.
+    ``digest`` is the reference's as the driver loaded it: a worker that loads another model under the same
+    name fails.
     """
 
     def __init__(self, options: ScoreOptions, digest: str, threads: int) -> None:
@@ -97,8 +102,8 @@ class OpenClipModelHandler(ModelHandler[ShardTask, ShardScores, LoadedModel]):
 def score_table(task: ShardTask, embedded: Embedded, uids: dict[str, str], reference: str) -> pa.Table:
     """The scores table of a shard, a row for each sample of its tar, in the tar's order.
 
-    ``uids`` are the uids of the samples by key. Raises InputError when they are of other samples than the tar's, or a
-    similarity is not a number.
+    ``uids`` are the uids of the samples by key. Raises InputError when they are of other samples than the
+    tar's, or a similarity is not a number.
     """
     if sorted(embedded.keys) != sorted(uids):
         here, listed = Counter(embedded.keys), Counter(uids.keys())
@@ -136,10 +141,10 @@ def write_scores(scores: ShardScores, out: str) -> str:
 
 
 def run(shards: str, out: str, options: ScoreOptions, beam_args: Sequence[str] = ()) -> Manifest:
-    """Score the shards of the folder ``shards`` into the folder ``out``, those already scored left as they are.
+    """Score the shards of the folder ``shards`` into the folder ``out``; what is scored stays as it is.
 
-    Raises InputError for an unknown reference, a shard that cannot be read, or a sample without a sound image; what
-    other shards' workers finished is kept.
+    Raises InputError for an unknown reference, a shard that cannot be read, or a sample without a sound
+    image; what other shards' workers finished is kept.
     """
     reference = load_reference(options.reference)
     inputs = {"shards": manifest.input_digest(shards), "reference": reference.digest}
@@ -147,11 +152,11 @@ def run(shards: str, out: str, options: ScoreOptions, beam_args: Sequence[str] =
     if opened.complete:
         return opened
     tasks = [ShardTask(shards, name) for name in list_shards(shards)]
+    files.remove_leftovers(out)
     done = files.list_files(out, ".parquet")
     pending = [task for task in tasks if files.join(out, f"{task.name}.parquet") not in set(done)]
-    handler = OpenClipModelHandler(
-        options, reference.digest, engine.threads_per_worker(len(pending), beam_args)
-    )
+    workers = _worthwhile_workers(pending)
+    handler = OpenClipModelHandler(options, reference.digest, engine.threads_per_worker(workers, beam_args))
 
     def build(pipeline: beam.Pipeline) -> None:
         scored = (
@@ -167,10 +172,19 @@ def run(shards: str, out: str, options: ScoreOptions, beam_args: Sequence[str] =
         manifest.withdrawn_if_empty(out),
         progress("score (shards)", len(tasks), lambda: len(files.list_files(out, ".parquet"))),
     ):
-        engine.run_job(build, len(tasks), beam_args)
+        engine.run_job(build, workers, beam_args)
     parts = read_parts(out)
     counts = {"pairs": sum(part.rows for part in parts), "shards": len(tasks)}
     return manifest.finish(out, opened, counts, folder_digest(parts))
+
+
+def _worthwhile_workers(pending: Sequence[ShardTask]) -> int:
+    """How many processes the work is worth, judged by the rows of the first shard; at least one."""
+    if not pending:
+        return 1
+    with tables.open_parquet(files.join(pending[0].folder, f"{pending[0].name}.parquet")) as parquet:
+        rows = parquet.metadata.num_rows * len(pending)
+    return min(len(pending), -(-rows // PAIRS_PER_WORKER) or 1)
 
 
 def _uids(task: ShardTask) -> dict[str, str]:
@@ -186,7 +200,8 @@ def _parts_of_shard(parquet: str) -> Iterator[Part]:
 
 
 if __name__ == "__main__":
-    # Under its own name: what this module defines must be found by worker processes, which have another __main__.
+    # Under its own name: what this module defines must be found by worker processes, which have another
+    # __main__.
     from pipelines import score
 
     raise SystemExit(run_command(score.run, ("shards", "out"), ScoreOptions))

@@ -18,7 +18,7 @@ _COLUMNS = ("uid", "similarity")
 
 
 def read_scored(path: str) -> Iterator[Scored]:
-    """Stream a scores file; a similarity that is not finite or a uid that is none is an InputError with its row."""
+    """Stream a scores file; a similarity that is not finite, or no uid, is an InputError with its row."""
     row = 0
     for batch in tables.iter_batches(path, tables.SCORES, _COLUMNS, BATCH_ROWS):
         data = tables.conform(pa.Table.from_batches([batch]), tables.SCORES, path, _COLUMNS).combine_chunks()

@@ -1,6 +1,7 @@
 """Cut exact quality subsets and nested samples from scores, in one job over score files.
 
-    score files -> histogram -> advance the plan        (a pass; 10 to 14 of them, those after the last do nothing)
+    score files -> histogram -> advance the plan        (a pass; 10 to 14 of them, those after the last do
+    nothing)
                 -> OUT/selection/NNNNN.parquet          (a file for each score file)
                 -> OUT/subsets/topQ.{parquet,npy}, OUT/samples/SIZE.{parquet,npy}
 
@@ -59,9 +60,9 @@ def subsets_of(options: SelectOptions) -> dict[str, list[Subset]]:
 def run(scores: str, out: str, options: SelectOptions, beam_args: Sequence[str] = ()) -> Manifest:
     """Select from the score files of the folder ``scores``; returns the manifest of OUT/selection.
 
-    Any Parquet with uid and similarity is a score file. The outcome depends on the rows alone, not on how they lie in
-    files, nor on workers. Raises InputError for a similarity that is not finite, a sample larger than the pool, or
-    a uid that stands twice in a subset.
+    Any Parquet with uid and similarity is a score file. The outcome depends on the rows alone, not on how
+    they lie in files, nor on workers. Raises InputError for a similarity that is not finite, a sample larger
+    than the pool, or a uid that stands twice in a subset.
     """
     paths = files.list_files(scores, ".parquet")
     if not paths:
@@ -74,6 +75,8 @@ def run(scores: str, out: str, options: SelectOptions, beam_args: Sequence[str] 
     }
     if not all(found.complete for found in opened.values()):
         folders = [files.join(out, name) for name in opened]
+        for folder in folders:
+            files.remove_leftovers(folder)
         written = partial(files.list_files, folders[0], ".parquet")
         with (
             manifest.withdrawn_if_empty(*folders),
@@ -200,7 +203,8 @@ def _finish(folder: str, opened: Manifest) -> Manifest:
 
 
 if __name__ == "__main__":
-    # Under its own name: what this module defines must be found by worker processes, which have another __main__.
+    # Under its own name: what this module defines must be found by worker processes, which have another
+    # __main__.
     from pipelines import select
 
     raise SystemExit(run_command(select.run, ("scores", "out"), SelectOptions))

@@ -1,8 +1,9 @@
 """What is to be selected and how far it is known: the plan that a selection's passes hand on to one another.
 
-Subsets are cuts of the ranking by quality. Samples are drawn in equal shares from 20 strata, the equal slices of that
-ranking, and within a stratum by the pairs' seeded hash: so samples are nested, exact in count, and all of one
-distribution of quality (law 6). The strata's borders are cuts too, and so is each stratum's share of each sample.
+Subsets are cuts of the ranking by quality. Samples are drawn in equal shares from 20 strata, the equal slices
+of that ranking, and within a stratum by the pairs' seeded hash: so samples are nested, exact in count, and
+all of one distribution of quality (law 6). The strata's borders are cuts too, and so is each stratum's share
+of each sample.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Plan:
     quality: tuple[Cut, ...] = ()
     """Cuts of the ranking: the subsets' borders, and the strata's where samples are asked for."""
     drawing: tuple[Cut, ...] | None = None
-    """Cuts by drawing key; a cut's group is its stratum. None before the strata are known, and without samples."""
+    """Cuts by drawing key; a cut's group is its stratum. None before the strata are known."""
 
     @property
     def rows(self) -> int:
@@ -134,8 +135,9 @@ def strata_borders(rows: int) -> list[int]:
 def quantile_ranks(plan: Plan, rows: Scored) -> np.ndarray:
     """float64[N] in [0, 1): the share of the eligible pairs that rank above.
 
-    Interpolated within the 65,536 bins of similarity (1/128 of a power of two wide each), then held between the ranks
-    of the cuts on either side: so a row is in the top q% if and only if its rank is below ⌊N·q/100⌋ / N.
+    Interpolated within the 65,536 bins of similarity (1/128 of a power of two wide each), then held between
+    the ranks of the cuts on either side: so a row is in the top q% if and only if its rank is below ⌊N·q/100⌋
+    / N.
     """
     if plan.bins is None:
         raise ValueError("the plan has not seen the rows yet")
@@ -184,14 +186,16 @@ def _refuse_one_uid(cuts: tuple[Cut, ...]) -> None:
     for cut in cuts:
         if cut.missing and len(cut.digits) == thresholds.QUALITY_DIGITS:
             uid = uid_strings(np.array(cut.digits[2:], ">u2").view(np.uint8).reshape(1, 16))[0]
-            raise InputError(f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows")
+            raise InputError(
+                f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows"
+            )
 
 
 def _refuse_one_hash(cuts: tuple[Cut, ...]) -> None:
-    """Different uids have one hash of 64 bits at a border about once in a billion samples of a billion pairs."""
+    """Of different uids two have one 64-bit hash at a border in hardly one of a billion selections."""
     for cut in cuts:
         if cut.missing and len(cut.digits) == thresholds.DRAWING_DIGITS:
             raise InputError(
-                "two pairs at the border of a sample have one seeded hash; if no uid stands twice in the scores, "
+                "two pairs at the border of a sample have one seeded hash; if no uid stands twice, "
                 "choose another seed"
             )

@@ -27,6 +27,8 @@ from schemas.tables import SHARDS, TIME_COLUMNS
 Row = dict[str, Any]
 """One row of the shards table, with whatever columns pass through."""
 
+STATS_SUFFIX = "_stats.json"
+
 _NOT_IN_JSON = TIME_COLUMNS | {"tar_offset", "tar_size"}
 
 
@@ -128,7 +130,7 @@ def open_shard(folder: str, name: str, extra: pa.Table, duplicates: int) -> Iter
 
 
 def stats_path(folder: str, name: str) -> str:
-    return files.join(folder, f"{name}_stats.json")
+    return files.join(folder, name + STATS_SUFFIX)
 
 
 def read_stats(path: str) -> ShardStats:

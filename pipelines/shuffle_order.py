@@ -1,8 +1,9 @@
-"""The seeded order of a subset, cut into output shards: each shard's border, found by a shuffle of uids alone.
+"""The seeded order of a subset, cut into output shards: their borders, found by a shuffle of uids alone.
 
-A member's place is its rank by the drawing key, (hash of seed and uid, uid), 24 bytes. Members go to buckets by their
-hash's leading bits; a bucket sorts its keys, and, knowing how many lie in the buckets before it, picks those that
-begin an output shard. So no step holds more than a bucket, and the order depends on seed and members alone.
+A member's place is its rank by the drawing key, (hash of seed and uid, uid), 24 bytes. Members go to buckets
+by their hash's leading bits; a bucket sorts its keys, and, knowing how many lie in the buckets before it,
+picks those that begin an output shard. So no step holds more than a bucket, and the order depends on seed and
+members alone.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ def order_keys(raw: np.ndarray, seed: int) -> np.ndarray:
 
 
 def shard_of(keys: np.ndarray, borders: list[bytes]) -> np.ndarray:
-    """int64[N]: the output shard of each order key; ``borders`` are the first keys of all shards but shard 0."""
+    """int64[N]: the output shard of each order key; ``borders`` are the shards' first keys, but shard 0's."""
     return np.searchsorted(np.array(borders, "S24"), keys, side="right")
 
 
 class ShardBorders(beam.PTransform):
-    """Slices (start, stop) of a members file -> one sorted list of the shards' first keys, shard 0's left out."""
+    """Slices (start, stop) of a members file -> one sorted list of the shards' first keys, but shard 0's."""
 
     def __init__(self, members_path: str, members: int, seed: int, shard_size: int) -> None:
         super().__init__()
@@ -77,7 +78,7 @@ def keys_of_slice(
 def first_keys(
     sorted_bucket: tuple[int, np.ndarray], counts: dict[int, int], shard_size: int
 ) -> Iterator[bytes]:
-    """The keys of a sorted bucket that begin an output shard other than shard 0; ``counts`` are all buckets' sizes."""
+    """The keys of a sorted bucket that begin an output shard but shard 0; ``counts``: buckets' sizes."""
     bucket, keys = sorted_bucket
     before = sum(count for other, count in counts.items() if other < bucket)
     places = np.arange(before, before + len(keys))

@@ -5,16 +5,17 @@ A row's key is a string of 16-bit digits, most significant first; smaller keys c
     quality key (10 digits): similarity, descending, as an order-preserving uint32; then the uid's 16 bytes
     drawing key (4 digits):  the first 8 bytes of sha256("SEED:UID")
 
-A `Cut` asks for the ``rank`` smallest keys of a group of rows. A pass counts the next digit among the rows that share
-the digits which a cut has found so far; summed over all rows, the histogram tells in which bin the cut's border lies.
+A `Cut` asks for the ``rank`` smallest keys of a group of rows. A pass counts the next digit among the rows
+that share the digits which a cut has found so far; summed over all rows, the histogram tells in which bin the
+cut's border lies.
 
     rank = 5      digit 0: bins  0  1  2        take bins 0 whole (2), 3 of the 4 in bin 1
                          counts  2  4  3        next pass: digit 1 among rows whose digit 0 is 1
 
-A cut is resolved as soon as a bin is taken whole. No two rows have one quality key, so that happens at the last
-digit at the latest; unless thousands of scores are equal, it happens within two or three passes. Ties go to the
-smaller uid.
-Everything here is a pure function on numpy arrays; `pipelines.select` carries it out over files.
+A cut is resolved as soon as a bin is taken whole. No two rows have one quality key, so that happens at the
+last digit at the latest; unless thousands of scores are equal, it happens within two or three passes. Ties go
+to the smaller uid. Everything here is a pure function on numpy arrays; `pipelines.select` carries it out over
+files.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Histogram:
     """How many rows have which digit, for each prefix that some unresolved cut holds."""
 
     codes: np.ndarray
-    """int64[M], ascending, unique: index of the prefix among `open_prefixes`, times 65,536, plus the digit."""
+    """int64[M], ascending, unique: the prefix's index in `open_prefixes`, times 65,536, plus the digit."""
     counts: np.ndarray
     """int64[M]"""
 
@@ -71,7 +72,7 @@ def descending_key(similarity: np.ndarray) -> np.ndarray:
 
 
 def hash_of(uids: Iterable[str], seed: int) -> np.ndarray:
-    """uint64[N]: the first 8 bytes, big-endian, of sha256("SEED:UID"); by them the rows are drawn and shuffled."""
+    """uint64[N]: the first 8 bytes, big-endian, of sha256("SEED:UID"): the order of drawing."""
     start = hashlib.sha256(f"{seed}:".encode())
     digests = []
     for uid in uids:
@@ -82,7 +83,7 @@ def hash_of(uids: Iterable[str], seed: int) -> np.ndarray:
 
 
 def unit_interval(hashes: np.ndarray) -> np.ndarray:
-    """uint64[N] -> float64[N] in [0, 1), in the same order: the upper 53 bits, which a float64 holds exactly."""
+    """uint64[N] -> float64[N] in [0, 1), in the same order: the upper 53 bits, which float64 holds."""
     return (hashes >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
@@ -133,7 +134,7 @@ def advance(cuts: Sequence[Cut], histogram: Histogram) -> tuple[Cut, ...]:
 
 
 def within(digits: np.ndarray, cut: Cut) -> np.ndarray:
-    """bool[N]: which rows uint16[N, D] of the cut's group are among its smallest; the cut must be resolved."""
+    """bool[N]: which rows uint16[N, D] of the group of a resolved cut are among its smallest."""
     before = np.zeros(len(digits), bool)
     equal = np.ones(len(digits), bool)
     for position, digit in enumerate(cut.digits):
@@ -150,8 +151,8 @@ def top_count(rows: int, percent: float) -> int:
 def equal_shares(total: int, shares: int) -> list[int]:
     """``total`` in ``shares`` parts that differ by one at most, the larger ones first.
 
-    Of two totals the smaller one has no larger part anywhere: so samples drawn by shares are nested, and a sample no
-    larger than the pool finds enough rows in every stratum.
+    Of two totals the smaller one has no larger part anywhere: so samples drawn by shares are nested, and a
+    sample no larger than the pool finds enough rows in every stratum.
     """
     return [total // shares + (index < total % shares) for index in range(shares)]
 

@@ -1,7 +1,7 @@
 """The process that a local multi-process job starts for each worker: Beam's harness without its chatter.
 
-Beam's own entry point writes a dozen lines of its start and end to the terminal, and the traceback of an exception
-that it also hands to the driver, which decides what the user sees of it.
+Beam's own entry point writes a dozen lines of its start and end to the terminal, and the traceback of an
+exception that it also hands to the driver, which decides what the user sees of it.
 """
 
 from __future__ import annotations

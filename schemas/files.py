@@ -105,8 +105,9 @@ def remove_leftovers(folder: str) -> None:
     """Remove the temporary files of killed writers directly in ``folder``, where no other may be at work."""
     fs, inner = filesystem(folder)
     if isinstance(fs, LocalFileSystem) and fs.isdir(inner):
-        for path in fs.glob(join(inner, ".*.tmp.*")):
-            fs.rm_file(path)
+        for path in fs.ls(inner, detail=False):
+            if name_of(path).startswith(".") and ".tmp." in name_of(path):
+                fs.rm_file(path)
 
 
 def write_bytes(path: str, data: bytes) -> None:

@@ -115,7 +115,9 @@ def input_digest(path: str) -> str:
         raise InputError(f"{path}: no such file or folder")
     manifest = read_manifest(path)
     if manifest is None:
-        listing = sorted((files.name_of(e["name"]), e["size"]) for e in fs.ls(inner, detail=True) if e["type"] == "file")
+        listing = sorted(
+            (files.name_of(e["name"]), e["size"]) for e in fs.ls(inner, detail=True) if e["type"] == "file"
+        )
         return files.sha256_text(*(f"{name} {size}" for name, size in listing))
     if not manifest.complete or manifest.digest is None:
         raise InputError(f"{path}: {manifest.stage} is not finished there; run it again to its end first")
@@ -144,7 +146,9 @@ def now() -> str:
 
 
 def _write(folder: str, manifest: Manifest) -> None:
-    files.write_bytes(manifest_path(folder, manifest.stage), manifest.model_dump_json(indent=1).encode() + b"\n")
+    files.write_bytes(
+        manifest_path(folder, manifest.stage), manifest.model_dump_json(indent=1).encode() + b"\n"
+    )
 
 
 def _versions() -> dict[str, str]:
@@ -156,7 +160,9 @@ def _refuse_difference(
     folder: str, manifest: Manifest, stage: str, recipe: dict[str, Any], inputs: dict[str, str]
 ) -> None:
     if manifest.stage != stage:
-        raise InputError(f"{folder}: holds the output of {manifest.stage}, not of {stage}; choose another --out")
+        raise InputError(
+            f"{folder}: holds the output of {manifest.stage}, not of {stage}; choose another --out"
+        )
     changes = [
         f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
         for old, new in ((manifest.recipe, recipe), (manifest.inputs, inputs))

@@ -68,7 +68,9 @@ def load_model(spec: str) -> LoadedModel:
     return _build(spec, name, pretrained, config)
 
 
-def save_model(folder: str, model: torch.nn.Module, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]) -> None:
+def save_model(
+    folder: str, model: torch.nn.Module, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]
+) -> None:
     """Write a model folder; ``model`` is an open_clip model of ``model_cfg``."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
@@ -92,13 +94,27 @@ def _load_folder(folder: str) -> LoadedModel:
 
 def _build(spec: str, name: str, pretrained: str | None, model_cfg: dict[str, Any]) -> LoadedModel:
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            name, pretrained=pretrained, weights_only=True
+        )
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+    ) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{spec}: the model cannot be loaded: {reason}") from error
     text_cfg = model_cfg["text_cfg"]
     return LoadedModel(
-        spec, model.eval().float(), preprocess, tokenizer_for(text_cfg), _digest(model, repr(preprocess), text_cfg)
+        spec,
+        model.eval().float(),
+        preprocess,
+        tokenizer_for(text_cfg),
+        _digest(model, repr(preprocess), text_cfg),
     )
 
 

@@ -39,7 +39,9 @@ def _column(name: str, dtype: pa.DataType, doc: str, nullable: bool = True) -> p
 
 
 _UID = _column("uid", pa.string(), "32 hex digits: the pair's identity (schemas/uid.py)", nullable=False)
-_SIMILARITY = _column("similarity", pa.float32(), "cosine similarity of image and caption under the reference")
+_SIMILARITY = _column(
+    "similarity", pa.float32(), "cosine similarity of image and caption under the reference"
+)
 _QUANTILE = _column(
     "quantile_rank",
     pa.float64(),
@@ -48,7 +50,9 @@ _QUANTILE = _column(
 
 PAIRS = Table(
     "pairs",
-    pa.schema([_UID, _column("url", pa.string(), "where the image is"), _column("caption", pa.string(), "its text")]),
+    pa.schema(
+        [_UID, _column("url", pa.string(), "where the image is"), _column("caption", pa.string(), "its text")]
+    ),
 )
 
 SHARDS = Table(
@@ -58,8 +62,14 @@ SHARDS = Table(
             _UID,
             _column("caption", pa.string(), "the pair's text"),
             _column("url", pa.string(), "where the image was asked for"),
-            _column("key", pa.string(), "name of the sample in its tar: shard number, then row number in the shard"),
-            _column("status", pa.string(), "success, failed_to_download or failed_to_resize (img2dataset's words)"),
+            _column(
+                "key",
+                pa.string(),
+                "name of the sample in its tar: shard number, then row number in the shard",
+            ),
+            _column(
+                "status", pa.string(), "success, failed_to_download or failed_to_resize (img2dataset's words)"
+            ),
             _column("error_message", pa.string(), "what went wrong, for a person; null on success"),
             _column("width", pa.int32(), "pixels of the stored image"),
             _column("height", pa.int32(), "pixels of the stored image"),
@@ -76,7 +86,11 @@ SHARDS = Table(
             _column("byte_size", pa.int64(), "bytes downloaded"),
             _column("phash", pa.string(), "64-bit perceptual hash of the stored image, 16 hex digits"),
             _column("tar_offset", pa.int64(), "where the sample's first member header begins in its tar"),
-            _column("tar_size", pa.int64(), "bytes from there to the end of the sample's last member, padding included"),
+            _column(
+                "tar_size",
+                pa.int64(),
+                "bytes from there to the end of the sample's last member, padding included",
+            ),
         ]
     ),
 )
@@ -89,7 +103,9 @@ SCORES = Table(
             _column("shard", pa.string(), "name of the shard, without suffix"),
             _column("key", pa.string(), "name of the sample in its shard"),
             _SIMILARITY,
-            _column("reference", pa.string(), "digest of the reference's weights, preprocessing and tokenizer"),
+            _column(
+                "reference", pa.string(), "digest of the reference's weights, preprocessing and tokenizer"
+            ),
             _column("caption_chars", pa.int32(), "characters in the caption"),
             _column("caption_words", pa.int32(), "words in the caption, split at white space"),
             _column("language", pa.string(), "ISO 639-1 code; null where no language identifier ran"),
@@ -106,7 +122,11 @@ SELECTION = Table(
             _QUANTILE,
             _column("reject_reason", pa.string(), "why the pair may not be selected; null: eligible"),
             _column("duplicate_of", pa.string(), "uid of the pair kept in its stead; null: none"),
-            _column("sample_rank", pa.float64(), "seeded hash of the uid in [0, 1): the order in which pairs are drawn"),
+            _column(
+                "sample_rank",
+                pa.float64(),
+                "seeded hash of the uid in [0, 1): the order in which pairs are drawn",
+            ),
         ]
     ),
 )
@@ -114,7 +134,9 @@ SELECTION = Table(
 SUBSET = Table("subset", pa.schema([_UID, _SIMILARITY, _QUANTILE]))
 
 _SAMPLE_ID = _column("id", pa.string(), "key of the sample in the task's tar files", nullable=False)
-_RANK = _column("rank", pa.int32(), "candidates that stand before the right one; 0 is the best", nullable=False)
+_RANK = _column(
+    "rank", pa.int32(), "candidates that stand before the right one; 0 is the best", nullable=False
+)
 
 ZERO_SHOT_SAMPLES = Table(
     "zero-shot samples",
@@ -134,7 +156,11 @@ RETRIEVAL_IMAGES = Table("retrieval images", pa.schema([_SAMPLE_ID, _RANK]))
 RETRIEVAL_TEXTS = Table(
     "retrieval texts",
     pa.schema(
-        [_SAMPLE_ID, _column("caption_index", pa.int32(), "which of its image's captions", nullable=False), _RANK]
+        [
+            _SAMPLE_ID,
+            _column("caption_index", pa.int32(), "which of its image's captions", nullable=False),
+            _RANK,
+        ]
     ),
 )
 
@@ -147,7 +173,9 @@ def check_columns(schema: pa.Schema, table: Table, path: str, columns: Sequence[
     missing = [name for name in columns or table.columns if name not in schema.names]
     if missing:
         wanted = ", ".join(repr(name) for name in missing)
-        raise InputError(f"{path}: column {wanted} is missing ({table.name} table); it has: {', '.join(schema.names)}")
+        raise InputError(
+            f"{path}: column {wanted} is missing ({table.name} table); it has: {', '.join(schema.names)}"
+        )
 
 
 def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -161,7 +189,9 @@ def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | No
             arrays.append(data[field.name].cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: column {field.name!r} cannot be read as {field.type}: {reason}") from error
+            raise InputError(
+                f"{path}: column {field.name!r} cannot be read as {field.type}: {reason}"
+            ) from error
     fields = own + [data.schema.field(name) for name in extra]
     return pa.table([*arrays, *(data[name] for name in extra)], schema=pa.schema(fields))
 
@@ -205,7 +235,10 @@ def write_table(data: pa.Table, table: Table, path: str, columns: Sequence[str] 
 @contextmanager
 def table_writer(table: Table, path: str) -> Iterator[Callable[[pa.Table], None]]:
     """Write a table atomically as a stream: a function that appends a batch of its rows as a row group."""
-    with files.atomic_write(path) as stream, pq.ParquetWriter(stream, table.schema, compression="zstd") as writer:
+    with (
+        files.atomic_write(path) as stream,
+        pq.ParquetWriter(stream, table.schema, compression="zstd") as writer,
+    ):
         yield lambda batch: writer.write_table(conform(batch, table, path))
 
 
@@ -229,7 +262,9 @@ def _update_with_values(digest: hashlib._Hash, column: pa.Array) -> None:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         lengths = pc.binary_length(column).fill_null(0)
         digest.update(lengths.cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes())
-        digest.update("".join(value for value in column.to_pylist() if value).encode("utf-8", "surrogatepass"))
+        digest.update(
+            "".join(value for value in column.to_pylist() if value).encode("utf-8", "surrogatepass")
+        )
     elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         digest.update(column.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
     else:

@@ -28,7 +28,9 @@ _BYTES_AND_SPECIALS = 2 * 256 + 2
 def truncated_bpe(vocab_size: int) -> bytes:
     """CLIP's merges file, gzipped, cut so that its vocabulary has ``vocab_size`` entries; equal sizes, equal bytes."""
     if not _BYTES_AND_SPECIALS < vocab_size <= CLIP_VOCABULARY:
-        raise InputError(f"vocab_size {vocab_size} is not within {_BYTES_AND_SPECIALS + 1}..{CLIP_VOCABULARY}")
+        raise InputError(
+            f"vocab_size {vocab_size} is not within {_BYTES_AND_SPECIALS + 1}..{CLIP_VOCABULARY}"
+        )
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as stream:
         header_and_merges = stream.read().split("\n")[: vocab_size - _BYTES_AND_SPECIALS + 1]
     return gzip.compress("\n".join(header_and_merges).encode(), mtime=0)
@@ -40,7 +42,9 @@ def tokenizer_for(text_cfg: dict[str, Any]) -> Tokenizer:
     vocab_size = text_cfg.get("vocab_size", CLIP_VOCABULARY)
     if text_cfg.get("hf_tokenizer_name"):
         return open_clip.tokenizer.HFTokenizer(
-            text_cfg["hf_tokenizer_name"], context_length=context_length, **text_cfg.get("tokenizer_kwargs", {})
+            text_cfg["hf_tokenizer_name"],
+            context_length=context_length,
+            **text_cfg.get("tokenizer_kwargs", {}),
         )
     merges = default_bpe() if vocab_size == CLIP_VOCABULARY else io.BytesIO(truncated_bpe(vocab_size))
     return SimpleTokenizer(bpe_path=merges, context_length=context_length)

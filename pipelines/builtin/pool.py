@@ -83,9 +83,15 @@ def main() -> None:
     pictures = [*read_openclipart(options.data), *read_emoji(options.data)]
     groups = group_names(pictures)
     places = {name: place_of(name) for name in set(groups)}
-    held = {name for picture, name in zip(pictures, groups) if picture.is_openclipart and places[name] < HELD_OUT}
+    held = {
+        name for picture, name in zip(pictures, groups) if picture.is_openclipart and places[name] < HELD_OUT
+    }
     train = [p for p, name in zip(pictures, groups) if name not in held]
-    fit = [(p, g) for p, g in zip(pictures, groups) if g in held and p.is_openclipart and p.title and p.is_public_domain]
+    fit = [
+        (p, g)
+        for p, g in zip(pictures, groups)
+        if g in held and p.is_openclipart and p.title and p.is_public_domain
+    ]
     fit.sort(key=lambda pair: hashlib.sha256(pair[0].id.encode()).digest())
     tasks = [p for p, _ in capped(pair for pair in fit if places[pair[1]] < TASKS)]
     pool = list(capped(pair for pair in fit if places[pair[1]] >= TASKS))
@@ -129,7 +135,13 @@ def read_emoji(folder: str) -> Iterator[Picture]:
         shorts = " ".join(_words(name) for name in row["short_names"])
         captions = (row["name"], f"{row['name']} {shorts}", f"{row['name']} {kinds}")
         yield Picture(
-            row["id"], row["image"], row["name"], _distinct(captions), row["vendor"], False, False,
+            row["id"],
+            row["image"],
+            row["name"],
+            _distinct(captions),
+            row["vendor"],
+            False,
+            False,
             decode_rgb(row["image"]),
         )
 
@@ -163,7 +175,8 @@ def capped(pictures: Iterable[tuple[Picture, str]]) -> Iterator[tuple[Picture, s
 def write_pairs(pool: list[tuple[Picture, str]], path: str) -> None:
     """The quickstart's pairs, images as they are."""
     rows = [
-        {"id": p.id, "title": p.title, "creator": p.creator, "group": group, "image": p.image} for p, group in pool
+        {"id": p.id, "title": p.title, "creator": p.creator, "group": group, "image": p.image}
+        for p, group in pool
     ]
     with files.atomic_write(path) as stream:
         pq.write_table(pa.Table.from_pylist(rows), stream, compression="zstd")
@@ -197,7 +210,13 @@ def write_training_shard(pictures: list[Picture], folder: str) -> None:
     tar = files.join(folder, "00000.tar")
     _write_tar(tar, members)
     rows = [
-        {"uid": uid_of(source, caption), "key": s.key, "status": "success", "tar_offset": s.offset, "tar_size": s.size}
+        {
+            "uid": uid_of(source, caption),
+            "key": s.key,
+            "status": "success",
+            "tar_offset": s.offset,
+            "tar_size": s.size,
+        }
         for (_, source, caption), s in zip(pairs, samples.iter_samples(tar), strict=True)
     ]
     with files.atomic_write(files.join(folder, "00000.parquet")) as stream:
@@ -213,9 +232,10 @@ def _write_task(folder: str, members: list[tuple[bytes, dict[str, bytes]]], text
 
 def _write_tar(path: str, members: list[tuple[bytes, dict[str, bytes]]]) -> None:
     """A tar of samples: each a WebP image and its other members by extension."""
-    with files.atomic_write(path) as stream, tarfile.open(
-        fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT
-    ) as tar:
+    with (
+        files.atomic_write(path) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
         for number, (image, others) in enumerate(members):
             for extension, data in {"webp": image, **others}.items():
                 member = tarfile.TarInfo(f"s{number:07d}.{extension}")

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from schemas.errors import InputError
 
 AllowedHosts = frozenset[tuple[str, int]]
-"""(host in lower case, port) pairs that may be anywhere."""
+"""(host, port) pairs that may be anywhere: names in lower case, addresses as Python spells them."""
 
 # What ipaddress calls global, in all or some of the Python versions we run on, though no web server is there.
 _NOT_PUBLIC_V4 = tuple(
@@ -65,7 +65,8 @@ def parse_allowed_hosts(hosts: Sequence[str]) -> AllowedHosts:
         host, colon, port = text.rpartition(":")
         if not (colon and host and port.isascii() and port.isdigit()):
             raise InputError(f"allow_hosts: {text!r} is not HOST:PORT, as 127.0.0.1:8080")
-        allowed.add((host.strip("[]").lower(), int(port)))
+        address = literal_address(host)
+        allowed.add((str(address) if address else host.lower(), int(port)))
     return frozenset(allowed)
 
 

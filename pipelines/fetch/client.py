@@ -197,7 +197,7 @@ def _checked(parsed: URL, allowed: AllowedHosts) -> URL:
     address = literal_address(host)
     if address is None:
         return parsed
-    if not is_public(address) and (host.lower(), parsed.port) not in allowed:
+    if not is_public(address) and (str(address), parsed.port) not in allowed:
         raise _FetchError(ErrorClass.FORBIDDEN_ADDRESS, f"{host} is not a public address")
     return parsed.with_host(str(address))
 

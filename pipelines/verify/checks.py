@@ -62,7 +62,7 @@ def expect_equal(found: Sequence, expected: Sequence, where: str, what: str) -> 
 
 
 def expect_same_members(found: np.ndarray, expected: np.ndarray, where: str) -> None:
-    """Two sorted arrays of uids, bytes[N] of 16, are equal; else the first uid that one of them lacks is named."""
+    """Two sorted arrays of uids, bytes[N] of 16, are equal; else the first uid that one lacks is named."""
     for wrong, what in ((found, "should not be in it"), (expected, "is missing from it")):
         odd = np.setdiff1d(wrong, expected if wrong is found else found)
         if len(odd):

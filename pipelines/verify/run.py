@@ -14,9 +14,20 @@ from schemas.errors import InputError
 from schemas.manifest import STAGE_FOLDERS, STAGE_PARENTS, Manifest
 from schemas.models import WEIGHTS_NAME
 
+_MADE_FROM = (
+    ("scores", "shards", ["shards"]),
+    ("selection", "scores", ["scores"]),
+    ("subsets", "scores", ["scores"]),
+    ("samples", "scores", ["scores"]),
+    ("resharded", "shards", ["shards"]),
+    ("models", "shards", ["shards", "resharded"]),
+    ("evaluations", "model", ["models"]),
+)
+"""A folder, one of its manifest's inputs, and the folders from which that comes."""
+
 
 def run(run_dir: str) -> list[Check]:
-    """Check every stage's folder under ``run_dir`` and return what holds; a folder that is not there is listed so.
+    """Check every stage's folder under ``run_dir`` and return what holds; one that is not there is listed so.
 
     Raises ClipsieveError at the first discrepancy, and InputError where a file is missing or cannot be read;
     both name folder, file and row or uid.
@@ -60,28 +71,37 @@ def _check_models(run_dir: str) -> Iterator[Check]:
 
 
 def _check_lineage(run_dir: str) -> Iterator[Check]:
-    """Each stage's recorded inputs are what its source folders hold now."""
-    made_from = {
-        "scores": {"shards": ["shards"]},
-        "selection": {"scores": ["scores"]},
-        "subsets": {"scores": ["scores"]},
-        "samples": {"scores": ["scores"]},
-        "resharded": {"shards": ["shards"]},
-        "models": {"shards": ["shards", "resharded"]},
-        "evaluations": {"model": ["models"]},
-    }
+    """Each stage's recorded inputs are what its source folders hold now; a source that is not there is passed."""
     links = 0
-    for stage, inputs in made_from.items():
-        for name, found in _manifests(run_dir, stage):
-            for key, sources in inputs.items():
-                known = {m.digest for source in sources for _, m in _manifests(run_dir, source)}
-                made_elsewhere = not known
-                expect(
-                    made_elsewhere or found.inputs[key] in known,
-                    f"{run_dir}/{name}: was made from other {key} than those in {' or '.join(sources)} now",
-                )
-                links += not made_elsewhere
+    for stage, key, sources in _MADE_FROM:
+        known = {source.digest for name in sources for _, source in _manifests(run_dir, name)}
+        for name, found in _manifests(run_dir, stage) if known else ():
+            expect(
+                found.inputs[key] in known,
+                f"{run_dir}/{name}: was made from other {key} than those in {' or '.join(sources)} now",
+            )
+            links += 1
+    links += sum(
+        _is_of_subset(run_dir, *made) for stage in STAGE_PARENTS for made in _manifests(run_dir, stage)
+    )
     yield Check("manifests", f"{links} recorded inputs are what their folders hold")
+
+
+def _is_of_subset(run_dir: str, name: str, found: Manifest) -> bool:
+    """Whether a folder was made from a subset of this run; one that was made from an older subset is refused."""
+    subset = found.recipe.get("subset") or files.name_of(name)
+    paths = [
+        files.join(run_dir, folder, f"{subset}{suffix}")
+        for folder in ("subsets", "samples")
+        for suffix in (".npy", ".parquet")
+    ]
+    now = {files.sha256_file(path) for path in paths if files.exists(path)}
+    if "subset" not in found.inputs or not now:
+        return False
+    expect(
+        found.inputs["subset"] in now, f"{run_dir}/{name}: was made from another {subset} than there is now"
+    )
+    return True
 
 
 def _manifests(run_dir: str, stage: str) -> Iterator[tuple[str, Manifest]]:

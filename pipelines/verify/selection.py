@@ -84,7 +84,7 @@ def check_subsets(folder: str, ranked: Ranked) -> Check:
 
 
 def check_samples(folder: str, ranked: Ranked) -> Check:
-    """A sample takes of each twentieth of the ranking the same number of pairs, those of the smallest hash."""
+    """A sample takes as many pairs of each twentieth of the ranking, those of the smallest hash."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
     counts = []

@@ -8,6 +8,7 @@ import json
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -63,7 +64,7 @@ def write_shard(
     for index, row in enumerate(rows):
         key, url, caption = f"{shard:05d}{index:04d}", f"https://example.org/{row}.jpg", caption_of(row)
         image = None if row in failed else jpeg_of(row)
-        record = {
+        record: dict[str, Any] = {
             "caption": caption,
             "url": url,
             "key": key,

@@ -20,9 +20,9 @@ def test_all_but_the_first_row_of_a_uid_are_found(values, buckets, first_row, ra
             assert 0 <= bucket < buckets
             blocks.setdefault(bucket, []).append(block)
     found = []
-    for bucket in blocks.values():
-        random.shuffle(bucket)
-        found += find_duplicates(bucket).tolist()
+    for parts in blocks.values():
+        random.shuffle(parts)
+        found += find_duplicates(parts).tolist()
 
     seen: dict[bytes, int] = {}
     expected = [first_row + row for row, uid in enumerate(values) if seen.setdefault(uid, row) != row]

@@ -105,8 +105,8 @@ def test_what_a_socket_takes_for_an_address_is_one(host):
 
 
 def test_allowed_hosts_are_host_and_port():
-    parsed = parse_allowed_hosts(["127.0.0.1:80", "Example.ORG:8080", "[::1]:9"])
-    assert parsed == {("127.0.0.1", 80), ("example.org", 8080), ("::1", 9)}
+    parsed = parse_allowed_hosts(["127.0.0.1:80", "Example.ORG:8080", "[0:0::1]:9", "127.1:7"])
+    assert parsed == {("127.0.0.1", 80), ("example.org", 8080), ("::1", 9), ("127.0.0.1", 7)}
     for wrong in ("127.0.0.1", "host:", ":80", "host:http", "host:8²"):
         with pytest.raises(InputError, match="is not HOST:PORT"):
             parse_allowed_hosts([wrong])

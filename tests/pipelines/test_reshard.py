@@ -1,4 +1,4 @@
-"""Resharded samples are the source's bytes, all of the subset's and no others, in an order that the seed decides."""
+"""Resharded samples are the source's bytes, exactly the subset's, in an order that the seed decides."""
 
 from __future__ import annotations
 

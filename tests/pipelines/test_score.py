@@ -39,8 +39,8 @@ def direct_similarities(shard: Path, model_folder: Path) -> dict[str, float]:
     for sample in iter_samples(str(shard)):
         image = reference.preprocess(Image.open(io.BytesIO(sample.image)))[None]
         with torch.no_grad():
-            a = reference.model.encode_image(image)[0].numpy()
-            b = reference.model.encode_text(reference.tokenizer([sample.caption]))[0].numpy()
+            a, b, _ = reference.model(image, reference.tokenizer([sample.caption]))
+            a, b = a[0].numpy(), b[0].numpy()
         found[sample.key] = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     return found
 
@@ -71,8 +71,9 @@ def test_caption_statistics(make_shards: Callable, tiny_model: Path, tmp_path: P
 
 
 def test_bits_do_not_depend_on_workers_or_other_shards(
-    make_shards: Callable, tiny_model: Path, tmp_path: Path
+    make_shards: Callable, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(score, "PAIRS_PER_WORKER", 9)
     options = options_for(tiny_model, embeddings=True)
     together = score.run(str(make_shards([9, 9])), str(tmp_path / "together"), options)
     alone = score.run(str(make_shards([9], name="first")), str(tmp_path / "alone"), options)

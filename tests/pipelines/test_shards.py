@@ -48,12 +48,17 @@ def test_a_tar_holds_its_members_where_the_writer_says(samples):
     assert digest == hashlib.sha256(data).hexdigest()
     assert len(data) % tarfile.RECORDSIZE == 0
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        got = [(member.name, tar.extractfile(member).read()) for member in tar.getmembers()]
+        got = [(member.name, _read(tar, member)) for member in tar.getmembers()]
         assert all(m.mtime == m.uid == m.gid == 0 and m.isreg() and m.mode == 0o644 for m in tar.getmembers())
     assert got == [(f"{key}.{ext}", data) for key, members in samples for ext, data in members.items()]
     for (key, members), (offset, size) in zip(samples, places, strict=True):
         (sample,) = parse_samples(data[offset : offset + size], "x")
         assert (sample.key, sample.members) == (key, members)
+
+
+def _read(tar, member):
+    content = tar.extractfile(member)
+    return content.read() if content else None
 
 
 def test_a_shard_is_read_back_as_it_was_written(tmp_path):

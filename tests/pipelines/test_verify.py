@@ -94,7 +94,7 @@ def test_a_sound_run_passes(sound_run: Path) -> None:
     assert checks["samples"].startswith("10, 25: exact, nested")
     assert "all of subsets/top40.npy" in checks["resharded/top40"]
     assert checks["models"] == "not there, not checked"
-    assert checks["manifests"].startswith("5 recorded inputs")
+    assert checks["manifests"].startswith("6 recorded inputs")
 
 
 def test_folders_that_are_not_there_are_said_so(a_run: Path) -> None:
@@ -146,6 +146,12 @@ def drop_last_member(run: Path) -> None:
     np.save(path, np.load(path)[:-1])
 
 
+def stale_subset(run: Path) -> None:
+    path = run / "resharded" / "top40" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"inputs": manifest["inputs"] | {"subset": "0"}}))
+
+
 DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (flip_tar_byte, r"shards/00001\.tar: its bytes are not those that its stats file describes"),
     (
@@ -189,6 +195,7 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
         edit_manifest("resharded/top40/manifest.json", inputs={"shards": "0", "subset": "0"}),
         "was made from other shards",
     ),
+    (stale_subset, "resharded/top40: was made from another top40 than there is now"),
     (edit_manifest("subsets/manifest.json", inputs={"scores": "0"}), "subsets: was made from other scores"),
 ]
 

@@ -8,7 +8,14 @@ from schemas.recipe import Recipe, SelectOptions, load_recipe, parse_options, pa
 
 @pytest.mark.parametrize(
     ("size", "name"),
-    [(250, "250"), (1500, "1500"), (10_000_000, "10M"), (25_000_000, "25M"), (10**9, "1B"), (3_400_000_000, "3.4B")],
+    [
+        (250, "250"),
+        (1500, "1500"),
+        (10_000_000, "10M"),
+        (25_000_000, "25M"),
+        (10**9, "1B"),
+        (3_400_000_000, "3.4B"),
+    ],
 )
 def test_sizes_are_named_as_in_the_paper(size, name):
     assert size_name(size) == name

@@ -1,4 +1,4 @@
-"""Small shards in img2dataset's layout, with the columns that training reads, and a tower that a CPU trains at once."""
+"""Small shards in img2dataset's layout with the columns that training reads, and a very small tower."""
 
 from __future__ import annotations
 
@@ -79,7 +79,11 @@ def _write_shard(stem, rows):
         for row in rows:
             if row["status"] == "success":
                 row["tar_offset"] = tar.offset
-                for extension, data in (("jpg", _image(row)), ("txt", row["caption"].encode()), ("json", b"{}")):
+                for extension, data in (
+                    ("jpg", _image(row)),
+                    ("txt", row["caption"].encode()),
+                    ("json", b"{}"),
+                ):
                     member = tarfile.TarInfo(f"{row['key']}.{extension}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
@@ -95,7 +99,9 @@ def _image(row):
     height, width = rng.integers(24, 48, 2)
     pixels = rng.integers(100, 140, (height, width, 3)).astype(np.uint8)
     _, colour, shape = row["caption"].split()
-    pixels[height // 4 : height * 3 // 4, (0 if shape == "bar" else width // 4) : width * 3 // 4] = COLOURS[colour]
+    pixels[height // 4 : height * 3 // 4, (0 if shape == "bar" else width // 4) : width * 3 // 4] = COLOURS[
+        colour
+    ]
     if shape == "frame":
         pixels[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = 120
     stream = io.BytesIO()

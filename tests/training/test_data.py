@@ -1,8 +1,9 @@
-"""Batches against the samples that the shards hold, whatever the threads, processes and the room for the cache."""
+"""Batches against the samples that the shards hold, whatever the threads and the room for the cache."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def test_batches_hold_the_images_and_captions_of_the_stream(plan, tower):
     prepare = fit_to_tower(tower.preprocess_cfg)
     pixels = np.stack([prepare(sample.image) for sample in expected])
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pixels)
-    assert torch.equal(texts, tokenizer_for(tower.model_cfg["text_cfg"])([sample.caption for sample in expected]))
+    assert torch.equal(
+        texts, tokenizer_for(tower.model_cfg["text_cfg"])([sample.caption for sample in expected])
+    )
 
 
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])
@@ -85,11 +88,13 @@ def test_a_batch_that_is_not_wanted_ends_the_threads(plan, tower):
 
 
 def test_an_image_that_cannot_be_decoded_names_its_sample(shards, tower, tmp_path):
-    whole = (tmp_path / "00000.tar", open(f"{shards}/00000.tar", "rb").read())
     plan = plan_samples(shards, None)
+    content = bytearray(Path(plan.tars[0]).read_bytes())
     first_image = int(plan.offset[0]) + 512
-    whole[0].write_bytes(whole[1][:first_image] + b"\0" * 300 + whole[1][first_image + 300 :])
-    damaged = replace(plan, tars=(str(whole[0]), *plan.tars[1:]))
+    content[first_image : first_image + 300] = bytes(300)
+    tar = tmp_path / "00000.tar"
+    tar.write_bytes(content)
+    damaged = replace(plan, tars=(str(tar), *plan.tars[1:]))
     with pytest.raises(InputError, match=r"00000.tar: sample 000000000: the image cannot be decoded"):
         stream(damaged, tower, until=len(plan) + 10)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from training.data import normalise
@@ -42,7 +42,7 @@ def test_without_augmentation_a_tower_sees_what_open_clip_shows_it(resize_mode, 
     pixels = fit_to_tower(preprocess_cfg)(data)
     assert pixels.shape == (24, 24, 3) and pixels.dtype == np.uint8
     ours = normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None], preprocess_cfg)[0]
-    transform = open_clip.image_transform_v2(open_clip.transform.PreprocessCfg(**preprocess_cfg), is_train=False)
+    transform = image_transform_v2(PreprocessCfg(**preprocess_cfg), is_train=False)
     theirs = transform(Image.open(io.BytesIO(data)).convert("RGB"))
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
@@ -54,7 +54,7 @@ def test_a_crop_covers_its_share_of_the_image(width, height, seed):
     assert crop.shape == (64, 64, 3)
     spans = (np.ptp(crop[..., channel].astype(int)) + 1 for channel in (0, 1))
     columns, lines = (min(span * 64 / 63, limit) for span, limit in zip(spans, (width, height), strict=True))
-    # An elongated image cuts the wanted box off at its borders, so a crop may be smaller than the least share.
+    # The borders of an elongated image cut a box off, so a crop may be smaller than the least share.
     least = CROP_AREA[0] * min(1.0, width / height * CROP_RATIO[0], height / width * CROP_RATIO[0])
     assert least * 0.9 <= columns * lines / (width * height) <= 1.0
 

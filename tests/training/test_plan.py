@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,7 @@ from training.plan import plan_samples, read_subset, stream_slice
 def planned_keys(plan):
     keys = []
     for shard, offset, size in zip(plan.shard, plan.offset, plan.size, strict=True):
-        with open(plan.tars[shard], "rb") as stream:
+        with Path(plan.tars[shard]).open("rb") as stream:
             stream.seek(offset)
             (sample,) = samples.parse_samples(stream.read(size), "range")
         keys.append(sample.key)
@@ -55,7 +58,9 @@ def test_a_subset_file_chooses_its_uids(shards, rows, tmp_path, write, suffix):
 def test_uids_without_a_downloaded_sample_are_refused_with_their_count(shards, rows, tmp_path):
     failed = [row["uid"] for row in rows if row["status"] != "success"]
     subset = write_npy(tmp_path / "subset.npy", [rows[0]["uid"], *failed, "00" * 16])
-    with pytest.raises(InputError, match=rf"{subset}: 3 uids are of no downloaded sample in .*, the first {'00' * 16}"):
+    with pytest.raises(
+        InputError, match=rf"{subset}: 3 uids are of no downloaded sample in .*, the first {'00' * 16}"
+    ):
         plan_samples(shards, subset)
 
 
@@ -72,7 +77,7 @@ def test_npy_subsets_come_back_as_the_uids_that_were_written(tmp_path_factory, u
     "content, complaint",
     [
         (np.arange(4), "expected a list of dtype u8,u8, got int64"),
-        (np.array([{"a": 1}], dtype=object), "not a readable .npy"),
+        (np.array([{"a": 1}], dtype=object), "not a readable"),
     ],
 )
 def test_npy_files_of_another_kind_are_refused(tmp_path, content, complaint):
@@ -85,7 +90,7 @@ def test_npy_files_of_another_kind_are_refused(tmp_path, content, complaint):
 def test_no_byte_of_a_subset_file_is_unpickled(tmp_path):
     path = tmp_path / "subset.npy"
     path.write_bytes(pickle.dumps(io.BytesIO))
-    with pytest.raises(InputError, match="not a readable .npy"):
+    with pytest.raises(InputError, match="not a readable"):
         read_subset(str(path))
 
 
@@ -97,12 +102,12 @@ def test_uids_that_are_not_hexadecimal_are_refused(tmp_path):
 
 def test_shards_without_offsets_are_refused(shards, tmp_path):
     for suffix in ("tar", "parquet"):
-        (tmp_path / f"00000.{suffix}").write_bytes(open(f"{shards}/00000.{suffix}", "rb").read())
+        shutil.copy(f"{shards}/00000.{suffix}", tmp_path)
     (tmp_path / "00000_stats.json").write_text("{}")
     path = tmp_path / "00000.parquet"
     table = tables.read_table(str(path), tables.SHARDS)
     pq.write_table(table.drop_columns(["tar_offset"]), path)
-    with pytest.raises(InputError, match="00000.parquet: column 'tar_offset' is missing"):
+    with pytest.raises(InputError, match=r"00000.parquet: column 'tar_offset' is missing"):
         plan_samples(str(tmp_path), None)
 
 
@@ -116,7 +121,7 @@ def test_each_epoch_of_the_stream_is_one_permutation(count, seed, data):
 @given(st.integers(1, 30), st.integers(0, 100), st.lists(st.integers(1, 40), min_size=1, max_size=5))
 def test_the_stream_is_the_same_however_it_is_cut(count, start, lengths):
     bounds = np.cumsum([start, *lengths])
-    pieces = [stream_slice(count, 0, a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    pieces = [stream_slice(count, 0, a, b) for a, b in pairwise(bounds)]
     assert np.array_equal(np.concatenate(pieces), stream_slice(count, 0, start, int(bounds[-1])))
 
 

@@ -1,0 +1,58 @@
+"""A job as `python -m`: flags from its options, Beam's behind ``--``, one line and a status for an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import select
+from pipelines.command import run_command
+from schemas.recipe import SelectOptions
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    (tmp_path / "scores").mkdir()
+    table = pa.table(
+        {"uid": [f"{row:032x}" for row in range(10)], "similarity": [row / 10 for row in range(10)]}
+    )
+    pq.write_table(table, tmp_path / "scores" / "00000.parquet")
+    return tmp_path / "scores"
+
+
+def command(*arguments: str) -> int:
+    return run_command(select.run, ("scores", "out"), SelectOptions, arguments)
+
+
+def test_flags_and_beam_options(scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = scores.parent
+    paths = ["--scores", str(scores), "--out", str(out)]
+    assert command(*paths, "--fractions", "30", "--sizes", "4", "7", "--", "--runner=FnApiRunner") == 0
+    assert capsys.readouterr().out == "pairs 10, eligible 10\n"
+    assert pq.read_metadata(out / "subsets" / "top30.parquet").num_rows == 3
+    assert pq.read_metadata(out / "samples" / "7.parquet").num_rows == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fractions", "many"], "fractions.0: Input should be a valid number"),
+        (["--sizes", "1M"], "a sample of 1M"),
+    ],
+)
+def test_an_error_is_one_line_and_status_two(
+    scores: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    paths = ["--scores", str(scores), "--out", str(scores.parent)]
+    assert command(*paths, *arguments, "--", "--runner=FnApiRunner") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("pipelines.select: ") and message in last
+
+
+def test_a_path_must_be_given(scores: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command("--scores", str(scores))
+    assert stopped.value.code == 2

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Optional, get_args, get_origin
 
+import rich
 import typer
 
 from schemas import files, recipe
@@ -277,7 +278,9 @@ def run_recipe(chosen: recipe.Recipe, pairs: str, out: str, beam_args: list[str]
     if chosen.report:
         from evaluation import report as reporting
 
-        typer.echo(reporting.run(out))
+        page = reporting.run(out)
+        rich.print(reporting.summary_table(out))
+        typer.echo(page)
 
 
 def _subset(out: str, name: str) -> str:

@@ -1,8 +1,7 @@
 """Write the members of a subset as shards of their own, in a seeded order, samples copied byte for byte.
 
-    members -> borders of the output shards                              (shuffle_order.py: uids alone are
-    shuffled) source shards -> members' rows by output shard -> GroupByKey -> OUT/NNNNN.tar, .parquet,
-    _stats.json
+    members -> the output shards' borders            (shuffle_order.py: uids alone are shuffled)
+    source shards -> members' rows by output shard -> OUT/NNNNN.tar, .parquet, _stats.json
 
 Rows cross the shuffle, images do not: whoever writes a shard reads each sample's bytes from its source tar.
 """
@@ -219,8 +218,7 @@ def _finish(out: str, opened: Manifest, name_format: str) -> Manifest:
 
 
 if __name__ == "__main__":
-    # Under its own name: what this module defines must be found by worker processes, which have another
-    # __main__.
+    # By its own name: worker processes cannot find what a module called __main__ defines.
     from pipelines import reshard
 
     raise SystemExit(run_command(reshard.run, ("shards", "subset", "out"), ReshardOptions))

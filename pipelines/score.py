@@ -200,8 +200,7 @@ def _parts_of_shard(parquet: str) -> Iterator[Part]:
 
 
 if __name__ == "__main__":
-    # Under its own name: what this module defines must be found by worker processes, which have another
-    # __main__.
+    # By its own name: worker processes cannot find what a module called __main__ defines.
     from pipelines import score
 
     raise SystemExit(run_command(score.run, ("shards", "out"), ScoreOptions))

@@ -1,8 +1,7 @@
 """Cut exact quality subsets and nested samples from scores, in one job over score files.
 
-    score files -> histogram -> advance the plan        (a pass; 10 to 14 of them, those after the last do
-    nothing)
-                -> OUT/selection/NNNNN.parquet          (a file for each score file)
+    score files -> histogram -> advance the plan     (10 to 14 passes; once all is known they read nothing)
+                -> OUT/selection/NNNNN.parquet       (a file for each score file)
                 -> OUT/subsets/topQ.{parquet,npy}, OUT/samples/SIZE.{parquet,npy}
 
 Between passes only histograms travel (thresholds.py); no model is loaded and no image read (law 4).
@@ -203,8 +202,7 @@ def _finish(folder: str, opened: Manifest) -> Manifest:
 
 
 if __name__ == "__main__":
-    # Under its own name: what this module defines must be found by worker processes, which have another
-    # __main__.
+    # By its own name: worker processes cannot find what a module called __main__ defines.
     from pipelines import select
 
     raise SystemExit(run_command(select.run, ("scores", "out"), SelectOptions))

@@ -136,8 +136,8 @@ def quantile_ranks(plan: Plan, rows: Scored) -> np.ndarray:
     """float64[N] in [0, 1): the share of the eligible pairs that rank above.
 
     Interpolated within the 65,536 bins of similarity (1/128 of a power of two wide each), then held between
-    the ranks of the cuts on either side: so a row is in the top q% if and only if its rank is below ⌊N·q/100⌋
-    / N.
+    the ranks of the cuts on either side: a row is in the top q% if and only if its rank is below
+    ⌊N·q/100⌋ / N.
     """
     if plan.bins is None:
         raise ValueError("the plan has not seen the rows yet")

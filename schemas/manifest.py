@@ -85,7 +85,7 @@ def begin(folder: str, stage: str, recipe: dict[str, Any], inputs: dict[str, str
 
 @contextmanager
 def withdrawn_if_empty(*folders: str) -> Iterator[None]:
-    """Take `begin` back where the block refuses its input before any data is written: that folder is free again."""
+    """Take `begin` back where the block refuses its input before any data is written."""
     try:
         yield
     except InputError:

@@ -164,6 +164,7 @@ RETRIEVAL_TEXTS = Table(
     ),
 )
 
+ROW_GROUP_ROWS = 65_536
 # Columns and stats keys that hold times: the only things in which two runs of one recipe may differ (law 2).
 TIME_COLUMNS = frozenset({"fetched_at"})
 
@@ -234,12 +235,26 @@ def write_table(data: pa.Table, table: Table, path: str, columns: Sequence[str] 
 
 @contextmanager
 def table_writer(table: Table, path: str) -> Iterator[Callable[[pa.Table], None]]:
-    """Write a table atomically as a stream: a function that appends a batch of its rows as a row group."""
+    """Write a table atomically as a stream: a function that appends rows, however many at a time.
+
+    Row groups are of one size, so the bytes depend on the rows alone, not on the pieces in which they came.
+    """
     with (
         files.atomic_write(path) as stream,
         pq.ParquetWriter(stream, table.schema, compression="zstd") as writer,
     ):
-        yield lambda batch: writer.write_table(conform(batch, table, path))
+        waiting = table.schema.empty_table()
+
+        def write(rows: pa.Table) -> None:
+            nonlocal waiting
+            waiting = pa.concat_tables([waiting, conform(rows, table, path)])
+            whole = len(waiting) - len(waiting) % ROW_GROUP_ROWS
+            if whole:
+                writer.write_table(waiting.slice(0, whole), ROW_GROUP_ROWS)
+                waiting = waiting.slice(whole)
+
+        yield write
+        writer.write_table(waiting)
 
 
 def content_digest(path: str) -> str:

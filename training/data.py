@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from schemas import files
 from schemas.errors import InputError
@@ -66,7 +66,7 @@ class PairReader:
         tar, sample = self._fetch(index)
         try:
             pixels = self._prepare(sample.image)
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(f"{tar}: sample {sample.key}: the image cannot be decoded ({error})") from error
         pair = pixels, self._tokenizer([sample.caption])[0].numpy()
         self._keep(index, pair)

@@ -57,8 +57,8 @@ class Runtime:
     def distribute(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model, wrapped in DDP where there is more than one process.
 
-        Batch norms then take their statistics over all GPUs. On CPUs torch has none that do: each process takes
-        its own there, and only towers without them train as in one process.
+        Batch norms then take their statistics over all GPUs. On CPUs torch has none that do: each process
+        takes its own there, and only towers without them train as in one process.
         """
         if self.control is None:
             return model

@@ -21,7 +21,6 @@ _MADE_FROM = (
     ("samples", "scores", ["scores"]),
     ("resharded", "shards", ["shards"]),
     ("models", "shards", ["shards", "resharded"]),
-    ("evaluations", "model", ["models"]),
 )
 """A folder, one of its manifest's inputs, and the folders from which that comes."""
 
@@ -71,7 +70,7 @@ def _check_models(run_dir: str) -> Iterator[Check]:
 
 
 def _check_lineage(run_dir: str) -> Iterator[Check]:
-    """Each stage's recorded inputs are what its source folders hold now; a source that is not there is passed."""
+    """Each stage's recorded inputs are what its source folders hold now; one that is not there is passed."""
     links = 0
     for stage, key, sources in _MADE_FROM:
         known = {source.digest for name in sources for _, source in _manifests(run_dir, name)}
@@ -81,14 +80,14 @@ def _check_lineage(run_dir: str) -> Iterator[Check]:
                 f"{run_dir}/{name}: was made from other {key} than those in {' or '.join(sources)} now",
             )
             links += 1
-    links += sum(
-        _is_of_subset(run_dir, *made) for stage in STAGE_PARENTS for made in _manifests(run_dir, stage)
-    )
+    links += sum(_is_of_subset(run_dir, *made) for made in _manifests(run_dir, "resharded"))
+    links += sum(_is_of_subset(run_dir, *made) for made in _manifests(run_dir, "models"))
+    links += sum(_is_of_model(run_dir, *made) for made in _manifests(run_dir, "evaluations"))
     yield Check("manifests", f"{links} recorded inputs are what their folders hold")
 
 
 def _is_of_subset(run_dir: str, name: str, found: Manifest) -> bool:
-    """Whether a folder was made from a subset of this run; one that was made from an older subset is refused."""
+    """Whether a folder was made from a subset of this run; one made from an older subset is refused."""
     subset = found.recipe.get("subset") or files.name_of(name)
     paths = [
         files.join(run_dir, folder, f"{subset}{suffix}")
@@ -101,6 +100,16 @@ def _is_of_subset(run_dir: str, name: str, found: Manifest) -> bool:
     expect(
         found.inputs["subset"] in now, f"{run_dir}/{name}: was made from another {subset} than there is now"
     )
+    return True
+
+
+def _is_of_model(run_dir: str, name: str, found: Manifest) -> bool:
+    """Whether an evaluation is of the run's model of its name; one of older weights is refused."""
+    model = files.join(run_dir, "models", files.name_of(name))
+    if not files.exists(model):
+        return False
+    same = found.inputs["model"] == finished_manifest(model).digest
+    expect(same, f"{run_dir}/{name}: was made from another {files.name_of(name)} than there is in models now")
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import download, reshard, score, select, verify
+from pipelines.parts import folder_digest, part_of, read_parts, write_parts
 from schemas.errors import ClipsieveError, InputError
+from schemas.files import sha256_file
+from schemas.manifest import begin, finish, input_digest
+from schemas.models import WEIGHTS_NAME
 from schemas.recipe import DownloadOptions, ReshardOptions, ScoreOptions, SelectOptions
 
 IN_PROCESS = ["--runner=FnApiRunner"]
@@ -115,10 +120,6 @@ def flip_tar_byte(run: Path) -> None:
 
 def flip_resharded_byte(run: Path) -> None:
     """Change an image in a resharded tar, and every digest that would tell of it."""
-    import hashlib
-
-    from pipelines.parts import folder_digest, read_parts
-
     folder = run / "resharded" / "top40"
     data = bytearray((folder / "00000.tar").read_bytes())
     before = hashlib.sha256(data).hexdigest()
@@ -210,8 +211,6 @@ def test_every_damage_is_named(a_run: Path, damage: Callable[[Path], object], me
 
 def relist(folder: Path) -> None:
     """Make a folder's list of parts and its manifest fit what was changed in it."""
-    from pipelines.parts import folder_digest, part_of, write_parts
-
     parts = [part_of(str(path)) for path in folder.iterdir() if path.suffix in (".parquet", ".npy")]
     write_parts(parts, str(folder))
     edit_manifest("manifest.json", digest=folder_digest(parts))(folder)
@@ -269,6 +268,28 @@ def test_a_forgery_with_fitting_digests_is_found(
     forge(a_run / name)
     relist(a_run / name)
     with pytest.raises(ClipsieveError, match=message):
+        verify.run(str(a_run))
+
+
+def test_models_and_evaluations_lead_back_to_their_origin(a_run: Path, tiny_model: Path) -> None:
+    model, evaluation = a_run / "models" / "top40", a_run / "evaluations" / "top40"
+    shutil.copytree(tiny_model, model)
+    inputs = {
+        "shards": input_digest(str(a_run / "shards")),
+        "subset": input_digest(str(a_run / "subsets/top40.npy")),
+    }
+    opened = begin(str(model), "train", {"subset": "top40"}, inputs)
+    weights = finish(str(model), opened, {}, sha256_file(str(model / WEIGHTS_NAME))).digest
+    opened = begin(str(evaluation), "evaluate", {}, {"model": str(weights)})
+    finish(str(evaluation), opened, {}, "0")
+    checks = {check.what: check.detail for check in verify.run(str(a_run))}
+    assert checks["models/top40"].startswith("its weights are those")
+    assert checks["manifests"].startswith("9 recorded inputs")
+    edit_manifest("manifest.json", inputs={"model": "0"})(evaluation)
+    with pytest.raises(ClipsieveError, match="evaluations/top40: was made from another top40"):
+        verify.run(str(a_run))
+    (model / WEIGHTS_NAME).write_bytes(b"other")
+    with pytest.raises(ClipsieveError, match="not the weights its manifest says"):
         verify.run(str(a_run))
 
 

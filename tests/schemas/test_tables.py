@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -71,3 +72,18 @@ def test_the_content_digest_leaves_times_out_and_sees_every_value(tmp_path):
         digest(uid=["a", None], n=[1, None], fetched_at=[1, 2]),
     ]
     assert len({base, *others}) == 5
+
+
+@pytest.mark.parametrize("rows", [0, 1, 65_536, 70_000])
+def test_a_streamed_table_does_not_show_its_pieces(tmp_path, rows: int) -> None:
+    uids = [f"{row:032x}" for row in range(rows)]
+    data = pa.table(
+        {"uid": uids, "similarity": np.arange(rows, dtype=np.float32), "quantile_rank": np.zeros(rows)}
+    )
+    data = data.cast(tables.SUBSET.schema)
+    for name, size in (("whole", max(1, rows)), ("pieces", 9_999)):
+        with tables.table_writer(tables.SUBSET, str(tmp_path / name)) as write:
+            for start in range(0, rows, size):
+                write(data.slice(start, size))
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
+    assert pq.read_table(tmp_path / "pieces").equals(data)

@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Turn a table of (URL, caption) rows into better CLIP models: download, score, select, train, evaluate, report.",
+    help="Turn a table of (URL, caption) rows into better CLIP models.",
 )
 
 Out = Annotated[str, typer.Option("--out", help="folder to write")]
@@ -31,9 +31,7 @@ QUICKSTART_PORT = 18765
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": False}
 
 
-def stage(
-    options_model: type[recipe.Options], **settings: Any
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def stage(options_model: type[recipe.Options], **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose flags are its own parameters and every field of ``options_model``.
 
     The function gets them as one validated ``options``. A field that holds several values is a flag in the singular
@@ -41,9 +39,7 @@ def stage(
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = [
-            p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "options"
-        ]
+        own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "options"]
         flags = [_flag(name, field) for name, field in options_model.model_fields.items()]
 
         def command(**values: Any) -> None:
@@ -89,7 +85,7 @@ def download(
     """
     from pipelines import download as room
 
-    _say(out, room.run(pairs, out, options, context.args).counts)
+    _say(out, room.run(pairs, out, options, _beam_args(context)).counts)
 
 
 @stage(recipe.ScoreOptions, context_settings=BEAM)
@@ -105,16 +101,14 @@ def score(
     """
     from pipelines import score as room
 
-    _say(out, room.run(shards, out, options, context.args).counts)
+    _say(out, room.run(shards, out, options, _beam_args(context)).counts)
 
 
 @stage(recipe.SelectOptions, context_settings=BEAM)
 def select(
     context: typer.Context,
     scores: Annotated[str, typer.Option(help="folder of Parquet files with uid and similarity")],
-    out: Annotated[
-        str, typer.Option("--out", help="folder in which selection/, subsets/ and samples/ are written")
-    ],
+    out: Annotated[str, typer.Option("--out", help="folder in which selection/, subsets/ and samples/ are written")],
     options: recipe.SelectOptions,
 ) -> None:
     """Cut exact top-q% subsets and nested samples from the scores.
@@ -123,7 +117,7 @@ def select(
     """
     from pipelines import select as room
 
-    _say(out, room.run(scores, out, options, context.args).counts)
+    _say(out, room.run(scores, out, options, _beam_args(context)).counts)
 
 
 @stage(recipe.ReshardOptions, context_settings=BEAM)
@@ -140,7 +134,7 @@ def reshard(
     """
     from pipelines import reshard as room
 
-    _say(out, room.run(shards, subset, out, options, context.args).counts)
+    _say(out, room.run(shards, subset, out, options, _beam_args(context)).counts)
 
 
 @stage(recipe.TrainOptions)
@@ -166,9 +160,7 @@ def evaluate(
     model: Annotated[str, typer.Option(help="a model folder, or open_clip:MODEL@FILE")],
     out: Out,
     options: recipe.EvaluateOptions,
-    data: Annotated[
-        str, typer.Option(help="folder of task folders as CLIP_benchmark lays them out")
-    ] = "builtin",
+    data: Annotated[str, typer.Option(help="folder of task folders as CLIP_benchmark lays them out")] = "builtin",
 ) -> None:
     """Evaluate a model: zero-shot classification and image-text retrieval.
 
@@ -205,9 +197,7 @@ def verify(folder: Annotated[str, typer.Argument(help="a run's folder")]) -> Non
 @app.command(context_settings=BEAM)
 def run(
     context: typer.Context,
-    recipe_file: Annotated[
-        Path, typer.Argument(metavar="RECIPE.yaml", help="the stages to run and their options")
-    ],
+    recipe_file: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="the stages to run and their options")],
     out: Annotated[Optional[str], typer.Option(help="folder to write; default: the recipe's own")] = None,  # noqa: UP045
 ) -> None:
     """Run the stages that a recipe names, skipping what is done.
@@ -216,15 +206,13 @@ def run(
     """
     chosen = recipe.load_recipe(recipe_file)
     pairs = chosen.pairs if "://" in chosen.pairs else str(recipe_file.parent / chosen.pairs)
-    run_recipe(chosen, pairs, out or str(recipe_file.parent), context.args)
+    run_recipe(chosen, pairs, out or str(recipe_file.parent), _beam_args(context))
 
 
 @app.command()
 def quickstart(
     out: Annotated[str, typer.Option(help="folder to write")] = "quickstart-run",
-    port: Annotated[
-        int, typer.Option(help="loopback port of the web server that serves the pairs")
-    ] = QUICKSTART_PORT,
+    port: Annotated[int, typer.Option(help="loopback port of the web server that serves the pairs")] = QUICKSTART_PORT,
 ) -> None:
     """Run every stage on the embedded openclipart pairs, offline, and write a report.
 
@@ -272,9 +260,7 @@ def run_recipe(chosen: recipe.Recipe, pairs: str, out: str, beam_args: list[str]
 
         for training_run in chosen.train:
             model, folder = (files.join(out, kind, training_run.name) for kind in ("models", "evaluations"))
-            _say(
-                folder, evaluating.run(model, chosen.evaluate.data, folder, chosen.evaluate.options()).counts
-            )
+            _say(folder, evaluating.run(model, chosen.evaluate.data, folder, chosen.evaluate.options()).counts)
     if chosen.report:
         from evaluation import report as reporting
 
@@ -289,9 +275,14 @@ def _subset(out: str, name: str) -> str:
     for path in paths:
         if files.exists(path):
             return path
-    raise InputError(
-        f"recipe: subset {name!r} is not there ({' nor '.join(paths)}); name one that select writes"
-    )
+    raise InputError(f"recipe: subset {name!r} is not there ({' nor '.join(paths)}); name one that select writes")
+
+
+def _beam_args(context: typer.Context) -> list[str]:
+    """What follows ``--``. A stray word, which Beam would pass over in silence, is refused."""
+    if context.args and not context.args[0].startswith("-"):
+        raise InputError(f"{context.info_name}: unexpected {context.args[0]!r}; Beam's options follow --")
+    return context.args
 
 
 def _say(folder: str, counts: dict[str, int]) -> None:

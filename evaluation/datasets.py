@@ -95,9 +95,7 @@ def read_task(folder: str) -> ZeroShotTask | RetrievalTask:
         ids, captions, digest = _read_samples(shards, _captions)
         return RetrievalTask(task_key(folder), shards, ids, digest, captions)
     if kind not in ("", "classification"):
-        raise InputError(
-            f"{type_path}: {kind!r} is not a type of task known here (retrieval, classification)"
-        )
+        raise InputError(f"{type_path}: {kind!r} is not a type of task known here (retrieval, classification)")
     classnames = _read_lines(files.join(folder, _CLASSNAMES))
     templates = _read_lines(files.join(folder, _TEMPLATES))
     for number, template in enumerate(templates, 1):

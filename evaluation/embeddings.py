@@ -73,9 +73,7 @@ def _encode(model: LoadedModel, tower: str, batches: Iterable[torch.Tensor]) -> 
     return embeddings
 
 
-def _map_ahead(
-    pool: ThreadPoolExecutor, call: Callable[[T], R], items: Iterable[T], ahead: int
-) -> Iterator[R]:
+def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
     """Results of ``call`` in the items' order; at most ``ahead`` are begun before they are asked for."""
     begun: deque[Future[R]] = deque()
     for item in items:

@@ -102,13 +102,9 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def main(
-    model: Annotated[
-        str, typer.Option(help="a model folder, open_clip:MODEL/PRETRAINED or open_clip:MODEL@FILE")
-    ],
+    model: Annotated[str, typer.Option(help="a model folder, open_clip:MODEL/PRETRAINED or open_clip:MODEL@FILE")],
     out: Annotated[str, typer.Option(help="folder of the results")],
-    data: Annotated[
-        str, typer.Option(help="folder of task folders; builtin: those of the package")
-    ] = BUILTIN,
+    data: Annotated[str, typer.Option(help="folder of task folders; builtin: those of the package")] = BUILTIN,
     tasks: Annotated[list[str], typer.Option("--task", help="a task's name; all where none is given")] = [],  # noqa: B006
     batch_size: Annotated[int, typer.Option(help="images at a time")] = 128,
 ) -> None:

@@ -65,9 +65,7 @@ def swap_captions(captions: Sequence[str], seed: int) -> np.ndarray:
     copies = Counter(captions)
     text, most = copies.most_common(1)[0]
     if 2 * most > len(captions):
-        raise InputError(
-            f"captions: {most} of {len(captions)} are {text!r}, too many to swap each for another"
-        )
+        raise InputError(f"captions: {most} of {len(captions)} are {text!r}, too many to swap each for another")
     generator = np.random.default_rng(seed)
     place_of = dict(zip(copies, generator.permutation(len(copies)), strict=True))
     shuffled = generator.permutation(len(captions))
@@ -91,14 +89,10 @@ def main() -> None:
         table = parquet.read()
     caption = next((name for name in CAPTION_COLUMNS if name in table.column_names), None)
     if caption is None or "image" not in table.column_names:
-        raise InputError(
-            f"{options.pairs}: needs the columns image and caption, has {', '.join(table.column_names)}"
-        )
+        raise InputError(f"{options.pairs}: needs the columns image and caption, has {', '.join(table.column_names)}")
     rows = [row for row in table.to_pylist() if (row[caption] or "").strip()]
     groups = [row.get("group") or str(place) for place, row in enumerate(rows)]
-    found = separation_auc(
-        load_model(options.model), [r["image"] for r in rows], [r[caption] for r in rows], groups
-    )
+    found = separation_auc(load_model(options.model), [r["image"] for r in rows], [r[caption] for r in rows], groups)
     print(
         f"AUC {found.auc:.3f}, 95% interval [{found.low:.3f}, {found.high:.3f}], "
         f"{found.pairs:,} pairs in {found.groups:,} groups"

@@ -54,7 +54,8 @@ def run(pairs: str, out: str, options: DownloadOptions, beam_args: Sequence[str]
     plans = plan_shards(table.row_groups, options.shard_size)
     job = ShardJob(out, table.columns, options, naming(len(plans), options.shard_size))
     names = [job.naming.shard(plan.number) for plan in plans]
-    _download(table, plans, job, beam_args)
+    with manifest.withdrawn_if_empty(out):
+        _download(table, plans, job, beam_args)
     stats = _read_all_stats(out, names)
     counts = count(stats)
     if counts["rows"] != table.rows:

@@ -127,9 +127,7 @@ async def _download_pair(
     return _row(pair, fetched, image, digest), image.jpeg if isinstance(image, ProcessedImage) else None
 
 
-def _row(
-    pair: Pair, fetched: Fetched, image: ProcessedImage | ImageFailure | None, sha256: str | None
-) -> Row:
+def _row(pair: Pair, fetched: Fetched, image: ProcessedImage | ImageFailure | None, sha256: str | None) -> Row:
     error_class, message = fetched.error_class, fetched.error_message
     if isinstance(image, ImageFailure):
         error_class, message = image.error_class, image.message

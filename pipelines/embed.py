@@ -47,9 +47,7 @@ class Embedded:
         return np.einsum("nd,nd->n", self.image, self.text)
 
 
-def embed(
-    samples: Iterable[Sample], reference: LoadedModel, path: str, batch_size: int, threads: int
-) -> Embedded:
+def embed(samples: Iterable[Sample], reference: LoadedModel, path: str, batch_size: int, threads: int) -> Embedded:
     """Embed the samples of the tar at ``path``; one whose image is missing or damaged is an InputError."""
     device = next(reference.model.parameters()).device
 
@@ -65,9 +63,7 @@ def embed(
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return _concatenate(
-                list(_map_ahead(pool, embed_batch, _batches(samples, batch_size), threads + 1))
-            )
+            return _concatenate(list(_map_ahead(pool, embed_batch, _batches(samples, batch_size), threads + 1)))
     finally:
         torch.set_num_threads(before)
 
@@ -82,9 +78,7 @@ def decode(sample: Sample, path: str) -> Image.Image:
         raise InputError(f"{path}: sample {sample.key}: its image cannot be decoded ({error})") from error
 
 
-def _map_ahead(
-    pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int
-) -> Iterator[R]:
+def _map_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
     """`pool.map` that takes no more than ``ahead`` items before their results are asked for."""
     running: deque[Future[R]] = deque()
     for item in items:

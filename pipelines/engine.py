@@ -18,7 +18,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from schemas import errors
-from schemas.errors import ClipsieveError
+from schemas.errors import ClipsieveError, InputError
 
 _RAISED_IN_WORKER = re.compile(r"(?:RuntimeError: )?schemas\.errors\.(\w+): (.*)")
 _WHERE_IN_PIPELINE = re.compile(r" \[while running '.*$", re.DOTALL)
@@ -40,9 +40,15 @@ def run_job(build: Callable[[beam.Pipeline], object], tasks: int, beam_args: Seq
 
 
 def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
-    """A pipeline on the runner that ``beam_args`` name, or on this machine's cores where they name none."""
+    """A pipeline on the runner that ``beam_args`` name, or on this machine's cores where they name none.
+
+    Raises InputError for a runner that Beam does not know, or that lacks a package or an option.
+    """
     if _names_runner(beam_args):
-        return beam.Pipeline(options=PipelineOptions(list(beam_args)))
+        try:
+            return beam.Pipeline(options=PipelineOptions(list(beam_args)))
+        except (ValueError, ImportError) as error:
+            raise InputError(f"{' '.join(beam_args)}: {' '.join(str(error).split())}") from error
     workers = min(_cores(), tasks)
     if workers <= 1:
         return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))

@@ -95,9 +95,7 @@ def _process(body: bytes, options: DownloadOptions) -> ProcessedImage | ImageFai
     scan_start = stream.tell()
     width, height = image.size
     if width * height > options.max_pixels:
-        return ImageFailure(
-            ErrorClass.TOO_MANY_PIXELS, f"{width} x {height} pixels, over {options.max_pixels}"
-        )
+        return ImageFailure(ErrorClass.TOO_MANY_PIXELS, f"{width} x {height} pixels, over {options.max_pixels}")
     if image_format(body) == "JPEG" and body.find(_END_OF_JPEG, scan_start) < 0:
         raise ValueError("truncated JPEG: no end marker")
     pixels = _orient(_decode(image, body), image.getexif().get(_ORIENTATION, 1))

@@ -98,9 +98,7 @@ def open_pairs(paths: Sequence[str]) -> PairsTable:
         if not schema.equals(first):
             raise InputError(f"{path}: its columns or their types differ from those of {paths[0]}")
     columns = find_columns(first.names, paths[0])
-    groups = [
-        (path, rows) for path, (_, counts) in zip(paths, footers, strict=True) for rows in counts if rows
-    ]
+    groups = [(path, rows) for path, (_, counts) in zip(paths, footers, strict=True) for rows in counts if rows]
     if not groups:
         raise InputError(f"{paths[0]}: the table has no rows")
     return PairsTable(columns, tuple(groups))
@@ -119,9 +117,7 @@ def iter_rows(slices: Sequence[Slice], columns: Columns, with_extra: bool = True
             row += batch.num_rows
 
 
-def canonical(
-    batch: pa.RecordBatch, columns: Columns, path: str, row: int, with_extra: bool = True
-) -> pa.Table:
+def canonical(batch: pa.RecordBatch, columns: Columns, path: str, row: int, with_extra: bool = True) -> pa.Table:
     """A batch of the input under canonical names; ``row`` rows of ``path`` stand before it."""
     named = {
         "url": _text(batch, columns.url, path, row),

@@ -49,9 +49,7 @@ def _lines(label: str, total: int, done: Callable[[], int], stop: threading.Even
     before, start = done(), time.monotonic()
     while True:
         ended = stop.wait(LINE_SECONDS)
-        print(
-            progress_line(label, before, done(), total, time.monotonic() - start), file=sys.stderr, flush=True
-        )
+        print(progress_line(label, before, done(), total, time.monotonic() - start), file=sys.stderr, flush=True)
         if ended:
             return
 

@@ -19,7 +19,6 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from pipelines import engine
 from pipelines.command import run_command
-from pipelines.members import as_raw, as_strings, find, load_members, read_members, write_members
 from pipelines.parts import ListParts, Part, folder_digest, read_parts
 from pipelines.progress import progress
 from pipelines.rows import read_placed_rows
@@ -27,6 +26,7 @@ from pipelines.shuffle_order import ShardBorders, order_keys, shard_of, slices_o
 from schemas import files, manifest, tables
 from schemas.errors import InputError
 from schemas.manifest import Manifest
+from schemas.members import as_raw, as_strings, find, load_members, read_members, write_members
 from schemas.recipe import ReshardOptions
 from schemas.samples import list_shards
 from schemas.uid import uid_bytes, uid_strings
@@ -40,9 +40,7 @@ _SOURCE = "source_shard"
 _ORDER = "order"
 
 
-def run(
-    shards: str, subset: str, out: str, options: ReshardOptions, beam_args: Sequence[str] = ()
-) -> Manifest:
+def run(shards: str, subset: str, out: str, options: ReshardOptions, beam_args: Sequence[str] = ()) -> Manifest:
     """Copy the samples of the folder ``shards`` that the file ``subset`` names into new shards in ``out``.
 
     Output shard k holds the members of rank [k·n, (k+1)·n) by (hash of seed and uid, uid). Raises InputError
@@ -84,9 +82,9 @@ def _build(
             pipeline
             | "Source shards" >> beam.Create(names)
             | "Place rows"
-            >> beam.FlatMap(
-                place_rows, shards, members_path, options.seed, AsSingleton(borders)
-            ).with_outputs("found", main="rows")
+            >> beam.FlatMap(place_rows, shards, members_path, options.seed, AsSingleton(borders)).with_outputs(
+                "found", main="rows"
+            )
         )
         complete = (
             placed.found
@@ -131,9 +129,7 @@ def refuse_missing(found: int, folder: str, names: list[str], members_path: str)
     for wrong, what in ((times == 0, "are missing from"), (times > 1, "stand twice in")):
         if wrong.any():
             uid = uid_strings(as_raw(members[wrong][:1]))[0]
-            raise InputError(
-                f"{folder}: {int(wrong.sum())} uids of the subset {what} the shards, the first {uid}"
-            )
+            raise InputError(f"{folder}: {int(wrong.sum())} uids of the subset {what} the shards, the first {uid}")
     return True
 
 
@@ -146,17 +142,13 @@ def write_shard(
     """
     index, pieces = shard
     name = name_format.format(index)
-    tar, parquet, stats = (
-        files.join(out, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json")
-    )
+    tar, parquet, stats = (files.join(out, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json"))
     if not files.exists(stats):
         rows = pa.concat_tables(pieces, promote_options="permissive").sort_by(_ORDER)
         _refuse_repeated(rows, folder)
         tar_digest, offsets = copy_samples(rows, folder, tar)
         rows = rows.drop_columns([_SOURCE, _ORDER])
-        rows = rows.set_column(
-            rows.schema.get_field_index("tar_offset"), "tar_offset", pa.array(offsets, pa.int64())
-        )
+        rows = rows.set_column(rows.schema.get_field_index("tar_offset"), "tar_offset", pa.array(offsets, pa.int64()))
         tables.write_table(rows, tables.SHARDS, parquet, columns=["uid", "key", "tar_offset", "tar_size"])
         digests = {"tar_sha256": tar_digest, "rows_digest": tables.content_digest(parquet)}
         content = {"count": len(rows), "successes": len(rows), "failed_to_download": 0, "failed_to_resize": 0}
@@ -205,9 +197,7 @@ def _refuse_repeated(rows: pa.Table, folder: str) -> None:
 def _finish(out: str, opened: Manifest, name_format: str) -> Manifest:
     """Write what open_clip (sizes.json) and DataComp's trainer (meta.json) look for, and close the folder."""
     parts = read_parts(out)
-    sizes = {
-        part.name.replace(".parquet", ".tar"): part.rows for part in parts if part.name.endswith(".parquet")
-    }
+    sizes = {part.name.replace(".parquet", ".tar"): part.rows for part in parts if part.name.endswith(".parquet")}
     meta = {"output_shard_count": len(sizes), "output_shard_format": f"{name_format}.tar"}
     files.write_bytes(files.join(out, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
     files.write_bytes(files.join(out, "meta.json"), json.dumps(meta, indent=1).encode() + b"\n")

@@ -45,6 +45,4 @@ def read_placed_rows(folder: str, shard: str) -> pa.Table:
     if absent:
         raise InputError(f"{path}: {len(absent)} samples of its Parquet are missing, the first {absent[0]}")
     found = np.array([places[key] for key in keys], np.int64).reshape(-1, 2)
-    return rows.append_column("tar_offset", pa.array(found[:, 0])).append_column(
-        "tar_size", pa.array(found[:, 1])
-    )
+    return rows.append_column("tar_offset", pa.array(found[:, 0])).append_column("tar_size", pa.array(found[:, 1]))

@@ -75,9 +75,7 @@ class OpenClipModelHandler(ModelHandler[ShardTask, ShardScores, LoadedModel]):
     def load_model(self) -> LoadedModel:
         reference = load_reference(self.options.reference)
         if reference.digest != self.digest:
-            raise ClipsieveError(
-                f"{self.options.reference}: this worker loaded another model than the driver"
-            )
+            raise ClipsieveError(f"{self.options.reference}: this worker loaded another model than the driver")
         torch.backends.cudnn.allow_tf32 = False
         reference.model.to("cuda" if torch.cuda.is_available() else "cpu")
         return reference
@@ -108,9 +106,7 @@ def score_table(task: ShardTask, embedded: Embedded, uids: dict[str, str], refer
     if sorted(embedded.keys) != sorted(uids):
         here, listed = Counter(embedded.keys), Counter(uids.keys())
         odd = sorted((here - listed) + (listed - here))
-        raise InputError(
-            f"{task.tar}: {len(odd)} samples are not once here and in its Parquet, the first {odd[0]}"
-        )
+        raise InputError(f"{task.tar}: {len(odd)} samples are not once here and in its Parquet, the first {odd[0]}")
     similarity = embedded.similarity
     if not np.isfinite(similarity).all():
         key = embedded.keys[int(np.argmin(np.isfinite(similarity)))]

@@ -33,6 +33,4 @@ def read_scored(path: str) -> Iterator[Scored]:
 def _refuse(wrong: np.ndarray, path: str, first_row: int, what: str) -> None:
     if wrong.any():
         row = first_row + int(np.argmax(wrong)) + 1
-        raise InputError(
-            f"{path}: {int(wrong.sum())} {what}, the first in row {row}; remove or mend these rows"
-        )
+        raise InputError(f"{path}: {int(wrong.sum())} {what}, the first in row {row}; remove or mend these rows")

@@ -97,9 +97,7 @@ def _build(
         plan = pipeline | "No plan yet" >> beam.Create([Plan(options)])
         for number in range(selection.MOST_PASSES if options.sizes else thresholds.QUALITY_DIGITS):
             plan = (score_files, plan) | f"Pass {number}" >> Pass()
-        selected = score_files | "Select" >> beam.Map(
-            write_selection, AsSingleton(plan), files.join(out, "selection")
-        )
+        selected = score_files | "Select" >> beam.Map(write_selection, AsSingleton(plan), files.join(out, "selection"))
         selected | "Digest" >> beam.Map(part_of) | "List" >> ListParts(files.join(out, "selection"))
         for folder, members in subsets.items():
             (
@@ -122,8 +120,7 @@ class Pass(beam.PTransform):
             score_files
             | "Count" >> beam.Map(count_file, AsSingleton(plan))
             | "Add" >> beam.CombineGlobally(thresholds.add).without_defaults()
-            | "Advance"
-            >> beam.Map(lambda histogram, plan: selection.advance(plan, histogram), AsSingleton(plan))
+            | "Advance" >> beam.Map(lambda histogram, plan: selection.advance(plan, histogram), AsSingleton(plan))
         )
 
 
@@ -193,9 +190,7 @@ def _uid_of_pair(pairs: np.ndarray, index: int) -> str:
 
 def _finish(folder: str, opened: Manifest) -> Manifest:
     parts = read_parts(folder)
-    counts = {
-        part.name.removesuffix(".parquet"): part.rows for part in parts if part.name.endswith(".parquet")
-    }
+    counts = {part.name.removesuffix(".parquet"): part.rows for part in parts if part.name.endswith(".parquet")}
     if files.name_of(folder) == "selection":
         counts = {"pairs": sum(counts.values()), "eligible": sum(counts.values())}
     return manifest.finish(folder, opened, counts, folder_digest(parts))

@@ -68,9 +68,7 @@ class Plan:
 
     @property
     def finished(self) -> bool:
-        return self.bins is not None and not any(
-            cut.missing for cut in (*self.quality, *(self.drawing or ()))
-        )
+        return self.bins is not None and not any(cut.missing for cut in (*self.quality, *(self.drawing or ())))
 
 
 def count_rows(plan: Plan, rows: Scored) -> Histogram:
@@ -160,9 +158,7 @@ def _cuts_passed(plan: Plan, rows: Scored, ranks: Iterable[int]) -> np.ndarray:
 def _quality_cuts(options: SelectOptions, rows: int) -> tuple[Cut, ...]:
     for size in options.sizes:
         if size > rows:
-            raise InputError(
-                f"sizes: a sample of {size_name(size)} pairs cannot be drawn from {rows:,} eligible pairs"
-            )
+            raise InputError(f"sizes: a sample of {size_name(size)} pairs cannot be drawn from {rows:,} eligible pairs")
     ranks = {thresholds.top_count(rows, percent) for percent in options.fractions}
     if options.sizes:
         ranks |= set(strata_borders(rows))
@@ -186,9 +182,7 @@ def _refuse_one_uid(cuts: tuple[Cut, ...]) -> None:
     for cut in cuts:
         if cut.missing and len(cut.digits) == thresholds.QUALITY_DIGITS:
             uid = uid_strings(np.array(cut.digits[2:], ">u2").view(np.uint8).reshape(1, 16))[0]
-            raise InputError(
-                f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows"
-            )
+            raise InputError(f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows")
 
 
 def _refuse_one_hash(cuts: tuple[Cut, ...]) -> None:
@@ -196,6 +190,5 @@ def _refuse_one_hash(cuts: tuple[Cut, ...]) -> None:
     for cut in cuts:
         if cut.missing and len(cut.digits) == thresholds.DRAWING_DIGITS:
             raise InputError(
-                "two pairs at the border of a sample have one seeded hash; if no uid stands twice, "
-                "choose another seed"
+                "two pairs at the border of a sample have one seeded hash; if no uid stands twice, choose another seed"
             )

@@ -141,9 +141,7 @@ def read_stats(path: str) -> ShardStats:
         raise InputError(f"{path}: not the stats of a shard of clipsieve ({error})") from error
 
 
-def _stats(
-    rows: list[Row], start_time: float, duplicates: int, tar_sha256: str, rows_digest: str
-) -> ShardStats:
+def _stats(rows: list[Row], start_time: float, duplicates: int, tar_sha256: str, rows_digest: str) -> ShardStats:
     statuses = Counter(row["status"] for row in rows)
     classes = Counter(row["error_class"] for row in rows if row["error_class"])
     end_time = time.time()

@@ -14,8 +14,8 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsDict
 
-from pipelines.members import as_raw, as_strings, load_members
 from pipelines.thresholds import hash_of
+from schemas.members import as_raw, as_strings, load_members
 from schemas.uid import uid_strings
 
 BUCKET_MEMBERS = 1_000_000
@@ -75,9 +75,7 @@ def keys_of_slice(
         yield bucket, keys[bucket_of == bucket]
 
 
-def first_keys(
-    sorted_bucket: tuple[int, np.ndarray], counts: dict[int, int], shard_size: int
-) -> Iterator[bytes]:
+def first_keys(sorted_bucket: tuple[int, np.ndarray], counts: dict[int, int], shard_size: int) -> Iterator[bytes]:
     """The keys of a sorted bucket that begin an output shard but shard 0; ``counts``: buckets' sizes."""
     bucket, keys = sorted_bucket
     before = sum(count for other, count in counts.items() if other < bucket)

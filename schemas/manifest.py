@@ -98,9 +98,7 @@ def withdrawn_if_empty(*folders: str) -> Iterator[None]:
 
 def finish(folder: str, manifest: Manifest, counts: dict[str, int], digest: str) -> Manifest:
     """Close ``folder``: the last write of a stage."""
-    done = manifest.model_copy(
-        update={"status": "complete", "counts": counts, "digest": digest, "finished_at": now()}
-    )
+    done = manifest.model_copy(update={"status": "complete", "counts": counts, "digest": digest, "finished_at": now()})
     _write(folder, done)
     return done
 
@@ -146,9 +144,7 @@ def now() -> str:
 
 
 def _write(folder: str, manifest: Manifest) -> None:
-    files.write_bytes(
-        manifest_path(folder, manifest.stage), manifest.model_dump_json(indent=1).encode() + b"\n"
-    )
+    files.write_bytes(manifest_path(folder, manifest.stage), manifest.model_dump_json(indent=1).encode() + b"\n")
 
 
 def _versions() -> dict[str, str]:
@@ -160,9 +156,7 @@ def _refuse_difference(
     folder: str, manifest: Manifest, stage: str, recipe: dict[str, Any], inputs: dict[str, str]
 ) -> None:
     if manifest.stage != stage:
-        raise InputError(
-            f"{folder}: holds the output of {manifest.stage}, not of {stage}; choose another --out"
-        )
+        raise InputError(f"{folder}: holds the output of {manifest.stage}, not of {stage}; choose another --out")
     changes = [
         f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
         for old, new in ((manifest.recipe, recipe), (manifest.inputs, inputs))

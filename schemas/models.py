@@ -68,9 +68,7 @@ def load_model(spec: str) -> LoadedModel:
     return _build(spec, name, pretrained, config)
 
 
-def save_model(
-    folder: str, model: torch.nn.Module, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]
-) -> None:
+def save_model(folder: str, model: torch.nn.Module, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]) -> None:
     """Write a model folder; ``model`` is an open_clip model of ``model_cfg``."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
@@ -94,9 +92,7 @@ def _load_folder(folder: str) -> LoadedModel:
 
 def _build(spec: str, name: str, pretrained: str | None, model_cfg: dict[str, Any]) -> LoadedModel:
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            name, pretrained=pretrained, weights_only=True
-        )
+        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, weights_only=True)
     except (
         SafetensorError,
         pickle.UnpicklingError,

@@ -17,6 +17,7 @@ from schemas.errors import InputError
 
 Fraction = Annotated[float, Field(gt=0, le=100)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -51,36 +52,24 @@ class DownloadOptions(Options):
     """How pairs become shards."""
 
     shard_size: Positive = Field(10_000, description="rows of the input table in a shard")
-    image_size: Positive = Field(
-        256, description="pixels of the shorter side after resizing; smaller stay as they are"
-    )
-    encode_quality: Annotated[int, Field(ge=1, le=100)] = Field(
-        95, description="JPEG quality of the stored image"
-    )
+    image_size: Positive = Field(256, description="pixels of the shorter side after resizing; smaller stay as they are")
+    encode_quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="JPEG quality of the stored image")
     max_bytes: Positive = Field(20_000_000, description="largest answer in bytes")
     max_pixels: Positive = Field(100_000_000, description="largest image in pixels, judged before decoding")
     max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
-    attempts: Annotated[int, Field(ge=1, le=10)] = Field(
-        2, description="tries of a URL whose failure may pass"
-    )
+    attempts: Annotated[int, Field(ge=1, le=10)] = Field(2, description="tries of a URL whose failure may pass")
     connect_timeout: Seconds = Field(5.0, description="seconds to a connection")
     read_timeout: Seconds = Field(10.0, description="seconds without a byte")
-    total_timeout: Seconds = Field(
-        30.0, description="seconds from the first request to the last byte, per attempt"
-    )
+    total_timeout: Seconds = Field(30.0, description="seconds from the first request to the last byte, per attempt")
     concurrency: Positive = Field(64, description="URLs asked for at a time, per worker")
     allow_hosts: tuple[str, ...] = Field((), description="HOST:PORT that may be a private address")
-    max_failure_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="share of rows that may fail"
-    )
+    max_failure_share: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="share of rows that may fail")
 
 
 class ScoreOptions(Options):
     """How pairs get their similarity."""
 
-    reference: str = Field(
-        "builtin", description="builtin, open_clip:MODEL/PRETRAINED or open_clip:MODEL@FILE"
-    )
+    reference: str = Field("builtin", description="builtin, open_clip:MODEL/PRETRAINED or open_clip:MODEL@FILE")
     batch_size: Positive = 64
     embeddings: bool = Field(False, description="keep image and text embeddings in fp16 beside the scores")
 
@@ -88,11 +77,9 @@ class ScoreOptions(Options):
 class SelectOptions(Options):
     """Which subsets and samples are cut from the scores."""
 
-    fractions: tuple[Fraction, ...] = Field(
-        (20, 40, 60, 80), description="percentages of the pairs that score best"
-    )
+    fractions: tuple[Fraction, ...] = Field((20, 40, 60, 80), description="percentages of the pairs that score best")
     sizes: tuple[Positive, ...] = Field((), description="pairs in each nested sample, as 250 or 10M")
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("sizes", mode="before")
     @classmethod
@@ -112,15 +99,13 @@ class ReshardOptions(Options):
     """How a subset becomes shards of its own."""
 
     shard_size: Positive = Field(10_000, description="samples in a shard")
-    seed: int = Field(0, description="decides the order of the samples")
+    seed: Seed = Field(0, description="decides the order of the samples")
 
 
 class TrainOptions(Options):
     """One training run."""
 
-    tower: str = Field(
-        "vit-tiny-64", description="a tower of training/towers, or the path of an open_clip config"
-    )
+    tower: str = Field("vit-tiny-64", description="a tower of training/towers, or the path of an open_clip config")
     samples: Positive = Field(100_000, description="samples seen in the whole run")
     batch_size: Positive = Field(256, description="pairs in a step over all processes")
     optimizer: Literal["adamw", "adafactor"] = "adamw"
@@ -134,25 +119,21 @@ class TrainOptions(Options):
     workers: Positive = Field(1, description="decoding threads")
     checkpoint_steps: Positive = Field(500, description="steps between checkpoints")
     log_steps: Positive = Field(20, description="steps between log lines")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class EvaluateOptions(Options):
     """One evaluation of a model."""
 
-    tasks: tuple[str, ...] = Field(
-        (), description="names of task folders under --data; none: all that are there"
-    )
+    tasks: tuple[str, ...] = Field((), description="names of task folders under --data; none: all that are there")
     batch_size: Positive = 128
 
 
 class TrainStage(TrainOptions):
     """A named training run of a recipe; its folder is models/NAME."""
 
-    name: Annotated[str, Field(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*")]
-    subset: str | None = Field(
-        None, description="a subset's or sample's name, as top40; none: every scored pair"
-    )
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    subset: str | None = Field(None, description="a subset's or sample's name, as top40; none: every scored pair")
 
     def options(self) -> TrainOptions:
         return TrainOptions(**self.model_dump(exclude={"name", "subset"}))
@@ -170,9 +151,7 @@ class ReshardStage(ReshardOptions):
 class EvaluateStage(EvaluateOptions):
     """The evaluation of every model of a recipe; its folder is evaluations/MODEL."""
 
-    data: str = Field(
-        "builtin", description="a folder of task folders; builtin: the tasks that come with clipsieve"
-    )
+    data: str = Field("builtin", description="a folder of task folders; builtin: the tasks that come with clipsieve")
 
     def options(self) -> EvaluateOptions:
         return EvaluateOptions(**self.model_dump(exclude={"data"}))

@@ -39,9 +39,7 @@ def _column(name: str, dtype: pa.DataType, doc: str, nullable: bool = True) -> p
 
 
 _UID = _column("uid", pa.string(), "32 hex digits: the pair's identity (schemas/uid.py)", nullable=False)
-_SIMILARITY = _column(
-    "similarity", pa.float32(), "cosine similarity of image and caption under the reference"
-)
+_SIMILARITY = _column("similarity", pa.float32(), "cosine similarity of image and caption under the reference")
 _QUANTILE = _column(
     "quantile_rank",
     pa.float64(),
@@ -50,9 +48,7 @@ _QUANTILE = _column(
 
 PAIRS = Table(
     "pairs",
-    pa.schema(
-        [_UID, _column("url", pa.string(), "where the image is"), _column("caption", pa.string(), "its text")]
-    ),
+    pa.schema([_UID, _column("url", pa.string(), "where the image is"), _column("caption", pa.string(), "its text")]),
 )
 
 SHARDS = Table(
@@ -67,9 +63,7 @@ SHARDS = Table(
                 pa.string(),
                 "name of the sample in its tar: shard number, then row number in the shard",
             ),
-            _column(
-                "status", pa.string(), "success, failed_to_download or failed_to_resize (img2dataset's words)"
-            ),
+            _column("status", pa.string(), "success, failed_to_download or failed_to_resize (img2dataset's words)"),
             _column("error_message", pa.string(), "what went wrong, for a person; null on success"),
             _column("width", pa.int32(), "pixels of the stored image"),
             _column("height", pa.int32(), "pixels of the stored image"),
@@ -103,9 +97,7 @@ SCORES = Table(
             _column("shard", pa.string(), "name of the shard, without suffix"),
             _column("key", pa.string(), "name of the sample in its shard"),
             _SIMILARITY,
-            _column(
-                "reference", pa.string(), "digest of the reference's weights, preprocessing and tokenizer"
-            ),
+            _column("reference", pa.string(), "digest of the reference's weights, preprocessing and tokenizer"),
             _column("caption_chars", pa.int32(), "characters in the caption"),
             _column("caption_words", pa.int32(), "words in the caption, split at white space"),
             _column("language", pa.string(), "ISO 639-1 code; null where no language identifier ran"),
@@ -134,9 +126,7 @@ SELECTION = Table(
 SUBSET = Table("subset", pa.schema([_UID, _SIMILARITY, _QUANTILE]))
 
 _SAMPLE_ID = _column("id", pa.string(), "key of the sample in the task's tar files", nullable=False)
-_RANK = _column(
-    "rank", pa.int32(), "candidates that stand before the right one; 0 is the best", nullable=False
-)
+_RANK = _column("rank", pa.int32(), "candidates that stand before the right one; 0 is the best", nullable=False)
 
 ZERO_SHOT_SAMPLES = Table(
     "zero-shot samples",
@@ -174,9 +164,7 @@ def check_columns(schema: pa.Schema, table: Table, path: str, columns: Sequence[
     missing = [name for name in columns or table.columns if name not in schema.names]
     if missing:
         wanted = ", ".join(repr(name) for name in missing)
-        raise InputError(
-            f"{path}: column {wanted} is missing ({table.name} table); it has: {', '.join(schema.names)}"
-        )
+        raise InputError(f"{path}: column {wanted} is missing ({table.name} table); it has: {', '.join(schema.names)}")
 
 
 def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -190,9 +178,7 @@ def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | No
             arrays.append(data[field.name].cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(
-                f"{path}: column {field.name!r} cannot be read as {field.type}: {reason}"
-            ) from error
+            raise InputError(f"{path}: column {field.name!r} cannot be read as {field.type}: {reason}") from error
     fields = own + [data.schema.field(name) for name in extra]
     return pa.table([*arrays, *(data[name] for name in extra)], schema=pa.schema(fields))
 
@@ -277,9 +263,7 @@ def _update_with_values(digest: hashlib._Hash, column: pa.Array) -> None:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         lengths = pc.binary_length(column).fill_null(0)
         digest.update(lengths.cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes())
-        digest.update(
-            "".join(value for value in column.to_pylist() if value).encode("utf-8", "surrogatepass")
-        )
+        digest.update("".join(value for value in column.to_pylist() if value).encode("utf-8", "surrogatepass"))
     elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         digest.update(column.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
     else:

@@ -1,4 +1,4 @@
-"""Text to token ids, as a model's own configuration says: CLIP's byte-pair encoding, whole or cut to a small vocabulary.
+"""Text to token ids, as a model's configuration says: CLIP's byte-pair encoding, whole or cut to a small vocabulary.
 
 The merges of CLIP's encoding are ordered by how often they apply, so the first of them are an encoding of their own:
 a tower with ``vocab_size`` 8192 uses the first 7678 merges and needs a sixth of the embedding table. A model folder
@@ -28,9 +28,7 @@ _BYTES_AND_SPECIALS = 2 * 256 + 2
 def truncated_bpe(vocab_size: int) -> bytes:
     """CLIP's merges file, gzipped, cut so that its vocabulary has ``vocab_size`` entries; equal sizes, equal bytes."""
     if not _BYTES_AND_SPECIALS < vocab_size <= CLIP_VOCABULARY:
-        raise InputError(
-            f"vocab_size {vocab_size} is not within {_BYTES_AND_SPECIALS + 1}..{CLIP_VOCABULARY}"
-        )
+        raise InputError(f"vocab_size {vocab_size} is not within {_BYTES_AND_SPECIALS + 1}..{CLIP_VOCABULARY}")
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as stream:
         header_and_merges = stream.read().split("\n")[: vocab_size - _BYTES_AND_SPECIALS + 1]
     return gzip.compress("\n".join(header_and_merges).encode(), mtime=0)

@@ -1,11 +1,16 @@
-"""A finished run, made by hand in every file that its report reads: 60 rows, two shards, two models."""
+"""A finished run, made by hand in every file that its report reads, and the command line.
+
+The run has 60 rows, two shards and two models.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import shutil
+import sys
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import clipsieve
 from evaluation.statistics import wilson
 from schemas import manifest, tables
 from schemas.outcomes import ErrorClass
@@ -106,9 +112,7 @@ def _image(seed):
 
 
 def _write_scores(folder, rows):
-    eligible = sorted(
-        (row for row in rows if not _is_rejected(row)), key=lambda row: (-row["similarity"], row["uid"])
-    )
+    eligible = sorted((row for row in rows if not _is_rejected(row)), key=lambda row: (-row["similarity"], row["uid"]))
     for place, row in enumerate(eligible):
         row["quantile_rank"] = place / len(eligible)
     for name in ("00000", "00001"):
@@ -194,3 +198,40 @@ def _result(key, kind, metrics, hits):
 def _finish(folder, stage, recipe, counts):
     begun = manifest.begin(str(folder), stage, recipe, {"pairs": "ab" * 32})
     manifest.finish(str(folder), begun, counts, "cd" * 32)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def status_of():
+    """status_of("score", "--shards", …): run the real command in this process; returns its exit status."""
+
+    def run(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["clipsieve", *map(str, arguments)])
+            try:
+                clipsieve.main()
+            except SystemExit as ended:
+                return ended.code or 0
+        return 0
+
+    return run
+
+
+@pytest.fixture
+def command(status_of, capfd):
+    """command("score", "--shards", …): the same, with what was written to stdout and stderr."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        status = status_of(*arguments)
+        return Ended(status, *capfd.readouterr())
+
+    return run

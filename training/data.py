@@ -109,9 +109,7 @@ def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> G
 
 def normalise(images: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:
     """uint8[B, 3, S, S] -> float32[B, 3, S, S] on the images' device, as the evaluation transform ends."""
-    mean, std = (
-        torch.tensor(preprocess_cfg[name], device=images.device).view(3, 1, 1) for name in ("mean", "std")
-    )
+    mean, std = (torch.tensor(preprocess_cfg[name], device=images.device).view(3, 1, 1) for name in ("mean", "std"))
     return (images.float() / 255 - mean) / std
 
 

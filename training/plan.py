@@ -7,7 +7,6 @@ store.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,10 +16,11 @@ import pyarrow.compute as pc
 
 from schemas import files
 from schemas.errors import InputError
+from schemas.members import as_raw, read_members
 from schemas.outcomes import Status
 from schemas.samples import list_shards
-from schemas.tables import SHARDS, SUBSET, read_table
-from schemas.uid import UID_U64_PAIR, from_u64_pairs, uid_bytes
+from schemas.tables import SHARDS, read_table
+from schemas.uid import uid_bytes
 
 _COLUMNS = ("uid", "key", "status", "tar_offset", "tar_size")
 _UID_TYPE = pa.binary(16)
@@ -47,7 +47,7 @@ def plan_samples(shards: str, subset: str | None) -> SamplePlan:
 
     Raises InputError when the subset holds a uid that no downloaded sample has, with their number.
     """
-    members = None if subset is None else _fixed_binary(read_subset(subset))
+    members = None if subset is None else _fixed_binary(as_raw(read_members(subset)))
     met = np.zeros(0 if members is None else len(members), bool)
     tars: list[str] = []
     columns = []
@@ -66,19 +66,6 @@ def plan_samples(shards: str, subset: str | None) -> SamplePlan:
         raise InputError(f"{subset}: {count} uids are of no downloaded sample in {shards}, the first {first}")
     shard, offset, size = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     return SamplePlan(tuple(tars), shard, offset, size)
-
-
-def read_subset(path: str) -> np.ndarray:
-    """uint8[N, 16]: the uids of a subset file: DataComp's ``.npy`` of u8,u8, or Parquet with a uid column."""
-    if not path.endswith(".npy"):
-        return _uid_bytes(read_table(path, SUBSET, ["uid"])["uid"], path)
-    try:
-        pairs = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a readable .npy file ({error})") from error
-    if pairs.dtype != UID_U64_PAIR or pairs.ndim != 1:
-        raise InputError(f"{path}: expected a list of dtype u8,u8, got {pairs.dtype} of shape {pairs.shape}")
-    return from_u64_pairs(pairs)
 
 
 def stream_slice(samples: int, seed: int, start: int, stop: int) -> np.ndarray:

@@ -91,9 +91,7 @@ def _check(job: Job, shards: str) -> None:
     if len(job.plan) < batch:
         raise InputError(f"{shards}: {len(job.plan)} samples to train on, fewer than a batch_size of {batch}")
     if batch % job.runtime.world_size:
-        raise InputError(
-            f"batch_size {batch} does not divide by the run's {job.runtime.world_size} processes"
-        )
+        raise InputError(f"batch_size {batch} does not divide by the run's {job.runtime.world_size} processes")
     if options.warmup_steps >= job.steps:
         raise InputError(
             f"warmup_steps {options.warmup_steps} is not below the run's {job.steps} steps (samples "

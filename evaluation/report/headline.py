@@ -26,11 +26,7 @@ def pairs_sentence(steps: Sequence[Step], scored: int, eligible: int, cut: Cut |
     """What became of the rows; ``cut`` is the subset that the rest of the report is about."""
     rows = steps[0].count
     downloaded = rows > scored
-    start = (
-        f"Of {rows:,} input rows, {scored:,} became scored pairs"
-        if downloaded
-        else f"{scored:,} scored pairs"
-    )
+    start = f"Of {rows:,} input rows, {scored:,} became scored pairs" if downloaded else f"{scored:,} scored pairs"
     rejected = f" and {eligible:,} may be selected" if eligible < scored else ""
     kept = f"; the {words.subset(cut.name)} keeps {cut.count:,}" if cut else ""
     return f"{start}{rejected}{kept}."

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from pipelines.builtin.near_duplicates import near_duplicate_groups
@@ -70,8 +70,8 @@ class Picture:
     creator: str
     is_public_domain: bool
     is_openclipart: bool
-    looks: np.ndarray = field(repr=False)
-    """RGB pixels as decoded, uint8[H, W, 3]."""
+    pixels: np.ndarray = field(repr=False)
+    """As decoded: RGB, uint8[H, W, 3]."""
 
 
 def main() -> None:
@@ -84,12 +84,14 @@ def main() -> None:
     groups = group_names(pictures)
     places = {name: place_of(name) for name in set(groups)}
     held = {
-        name for picture, name in zip(pictures, groups) if picture.is_openclipart and places[name] < HELD_OUT
+        name
+        for picture, name in zip(pictures, groups, strict=True)
+        if picture.is_openclipart and places[name] < HELD_OUT
     }
-    train = [p for p, name in zip(pictures, groups) if name not in held]
+    train = [p for p, name in zip(pictures, groups, strict=True) if name not in held]
     fit = [
         (p, g)
-        for p, g in zip(pictures, groups)
+        for p, g in zip(pictures, groups, strict=True)
         if g in held and p.is_openclipart and p.title and p.is_public_domain
     ]
     fit.sort(key=lambda pair: hashlib.sha256(pair[0].id.encode()).digest())
@@ -115,6 +117,7 @@ def read_openclipart(folder: str) -> Iterator[Picture]:
             name,
             f"{_words(path)} {name}",
             html.unescape(row["description"])[:160],
+            *keywords[:5],
         )
         yield Picture(
             row["id"],
@@ -133,7 +136,7 @@ def read_emoji(folder: str) -> Iterator[Picture]:
     for row in tqdm(pq.read_table(files.join(folder, "emoji.parquet")).to_pylist(), "emoji"):
         kinds = _words(f"{row['category']} {row['subcategory']}")
         shorts = " ".join(_words(name) for name in row["short_names"])
-        captions = (row["name"], f"{row['name']} {shorts}", f"{row['name']} {kinds}")
+        captions = (row["name"], f"{row['name']} {shorts}", f"{row['name']} {kinds}", row["name"].split()[0])
         yield Picture(
             row["id"],
             row["image"],
@@ -148,19 +151,19 @@ def read_emoji(folder: str) -> Iterator[Picture]:
 
 def group_names(pictures: list[Picture]) -> list[str]:
     """Each picture's group of near-duplicates, named by its first member's id."""
-    hashes = np.array([int(perceptual_hash(p.looks), 16) for p in pictures], np.uint64)
-    small = [Image.fromarray(p.looks).resize((16, 16), Image.Resampling.BILINEAR) for p in pictures]
+    hashes = np.array([int(perceptual_hash(p.pixels), 16) for p in pictures], np.uint64)
+    small = [Image.fromarray(p.pixels).resize((16, 16), Image.Resampling.BILINEAR) for p in pictures]
     thumbnails = np.stack([np.asarray(image, np.float32).ravel() / 255 for image in small])
     labels = near_duplicate_groups(hashes, thumbnails)
     first: dict[int, str] = {}
-    for label, picture in zip(labels, pictures):
+    for label, picture in zip(labels, pictures, strict=True):
         first.setdefault(label, picture.id)
     return [first[label] for label in labels]
 
 
 def place_of(group: str) -> float:
     """A group's place in [0, 1), by its name alone."""
-    return int.from_bytes(hashlib.sha256(f"0:{group}".encode()).digest()[:4]) / 2**32
+    return int.from_bytes(hashlib.sha256(f"0:{group}".encode()).digest()[:4], "big") / 2**32
 
 
 def capped(pictures: Iterable[tuple[Picture, str]]) -> Iterator[tuple[Picture, str]]:
@@ -174,10 +177,7 @@ def capped(pictures: Iterable[tuple[Picture, str]]) -> Iterator[tuple[Picture, s
 
 def write_pairs(pool: list[tuple[Picture, str]], path: str) -> None:
     """The quickstart's pairs, images as they are."""
-    rows = [
-        {"id": p.id, "title": p.title, "creator": p.creator, "group": group, "image": p.image}
-        for p, group in pool
-    ]
+    rows = [{"id": p.id, "title": p.title, "creator": p.creator, "group": group, "image": p.image} for p, group in pool]
     with files.atomic_write(path) as stream:
         pq.write_table(pa.Table.from_pylist(rows), stream, compression="zstd")
 
@@ -204,8 +204,15 @@ def write_zero_shot(pictures: list[Picture], folder: str) -> None:
 
 
 def write_training_shard(pictures: list[Picture], folder: str) -> None:
-    """One shard in which every caption of a picture is a pair of its own, and its Parquet as `train` reads it."""
-    pairs = [(_small(p, TRAINING_SIDE), p.id, caption) for p in pictures for caption in p.captions]
+    """One shard in which every caption of a picture is a pair of its own, and its Parquet as `train` reads it.
+
+    With few pictures the towers soon know them by heart, so a picture is turned and tinted anew for each caption.
+    """
+    pairs = [
+        (_webp(_varied(picture, number)), picture.id, caption)
+        for picture in tqdm(pictures, "training pairs")
+        for number, caption in enumerate(picture.captions)
+    ]
     members = [(image, {"txt": caption.encode()}) for image, _, caption in pairs]
     tar = files.join(folder, "00000.tar")
     _write_tar(tar, members)
@@ -251,11 +258,31 @@ def decode_rgb(data: bytes) -> np.ndarray:
     return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
 
 
-def _small(picture: Picture, side: int = TASK_SIDE) -> bytes:
-    image = Image.fromarray(picture.looks)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+def _small(picture: Picture) -> bytes:
+    image = Image.fromarray(picture.pixels)
+    image.thumbnail((TASK_SIDE, TASK_SIDE), Image.Resampling.LANCZOS)
+    return _webp(image)
+
+
+def _varied(picture: Picture, number: int) -> Image.Image:
+    """The picture at the training size; but for number 0, turned by up to 12 degrees and tinted by up to a third."""
+    image = Image.fromarray(picture.pixels)
+    image.thumbnail((TRAINING_SIDE, TRAINING_SIDE), Image.Resampling.LANCZOS)
+    if number == 0:
+        return image
+    seed = hashlib.sha256(f"{picture.id}:{number}".encode()).digest()
+    draw = np.random.default_rng(int.from_bytes(seed[:8], "big")).uniform(-1, 1, 4)
+    image = image.rotate(12 * draw[0], Image.Resampling.BILINEAR, fillcolor=image.getpixel((0, 0)))
+    for enhance, amount in zip(
+        (ImageEnhance.Color, ImageEnhance.Brightness, ImageEnhance.Contrast), draw[1:], strict=True
+    ):
+        image = enhance(image).enhance(1 + amount / 3)
+    return image
+
+
+def _webp(image: Image.Image) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=90, method=6)
+    image.save(stream, "WEBP", quality=90, method=2)
     return stream.getvalue()
 
 

@@ -24,9 +24,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path, help="the folder that train wrote")
     model = parser.parse_args().model
     weights = safetensors.torch.load_file(model / WEIGHTS_NAME)
-    halves = {
-        name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in weights.items()
-    }
+    halves = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in weights.items()}
     safetensors.torch.save_file(halves, FOLDER / WEIGHTS_NAME)
     for name in (CONFIG_NAME, MERGES_NAME):
         shutil.copyfile(model / name, FOLDER / name)

@@ -73,9 +73,7 @@ def open_session(options: DownloadOptions) -> aiohttp.ClientSession:
     resolver = PublicResolver(parse_allowed_hosts(options.allow_hosts), threads)
     # Without a limit here no request waits for another's connection, so the deadlines are the server's alone.
     connector = aiohttp.TCPConnector(resolver=resolver, limit=0, ttl_dns_cache=300)
-    timeout = aiohttp.ClientTimeout(
-        total=None, connect=options.connect_timeout, sock_read=options.read_timeout
-    )
+    timeout = aiohttp.ClientTimeout(total=None, connect=options.connect_timeout, sock_read=options.read_timeout)
     return aiohttp.ClientSession(
         connector=connector,
         connector_owner=True,

@@ -102,6 +102,4 @@ def _write_once(path: str, data: bytes) -> None:
     if not files.exists(path):
         files.write_bytes(path, data)
     elif files.read_bytes(path) != data:
-        raise InputError(
-            f"{path}: another quickstart began here (other port or version); choose another --out"
-        )
+        raise InputError(f"{path}: another quickstart began here (other port or version); choose another --out")

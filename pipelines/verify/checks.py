@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.members import as_raw
 from pipelines.parts import folder_digest, part_of, read_parts
 from schemas import files
 from schemas.errors import ClipsieveError
 from schemas.manifest import Manifest, read_manifest
+from schemas.members import as_raw
 from schemas.uid import uid_strings
 
 
@@ -66,9 +66,7 @@ def expect_same_members(found: np.ndarray, expected: np.ndarray, where: str) -> 
     for wrong, what in ((found, "should not be in it"), (expected, "is missing from it")):
         odd = np.setdiff1d(wrong, expected if wrong is found else found)
         if len(odd):
-            raise ClipsieveError(
-                f"{where}: uid {uid_strings(as_raw(odd[:1]))[0]} {what} ({len(odd)} such uids)"
-            )
+            raise ClipsieveError(f"{where}: uid {uid_strings(as_raw(odd[:1]))[0]} {what} ({len(odd)} such uids)")
     expect(
         len(found) == len(expected),
         f"{where}: holds {len(found)} uids, not {len(expected)}: some stand twice",

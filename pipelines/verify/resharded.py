@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipelines.members import as_raw, as_strings, read_members
 from pipelines.parts import folder_digest, read_parts
 from pipelines.rows import read_placed_rows
 from pipelines.verify.checks import Check, expect, expect_same_members, finished_manifest
 from pipelines.verify.shards import check_tar
 from schemas import files, tables
+from schemas.members import as_raw, as_strings, read_members
 from schemas.samples import list_shards
 from schemas.uid import uid_bytes, uid_strings
 
@@ -54,18 +54,14 @@ def check_resharded(folder: str, run_dir: str) -> Check:
     for name in names:
         rows = tables.read_table(files.join(folder, f"{name}.parquet"), tables.SHARDS, ("uid", *_PLACE))
         stats = json.loads(files.read_bytes(files.join(folder, f"{name}_stats.json")))
-        digests.append(
-            check_tar(folder, name, rows.select(_PLACE), stats["tar_sha256"], stats["rows_digest"])
-        )
+        digests.append(check_tar(folder, name, rows.select(_PLACE), stats["tar_sha256"], stats["rows_digest"]))
         uids.append(as_strings(uid_bytes(rows["uid"])))
     listed = read_parts(folder)
     by_name = {part.name: part.digest for part in listed}
     for name, digest in zip(names, digests, strict=True):
         parts = f"{by_name.get(f'{name}.tar')} {by_name.get(f'{name}.parquet')}"
         expect(parts == digest, f"{folder}: _parts.json lists another content of shard {name}")
-    expect(
-        len(listed) == 2 * len(names), f"{folder}: {len(names)} shards, _parts.json lists {len(listed)} files"
-    )
+    expect(len(listed) == 2 * len(names), f"{folder}: {len(names)} shards, _parts.json lists {len(listed)} files")
     expect(folder_digest(listed) == found.digest, f"{folder}: its manifest's digest is of other shards")
     _check_sizes(folder, {f"{name}.tar": len(members) for name, members in zip(names, uids, strict=True)})
     members = np.sort(np.concatenate(uids))
@@ -102,9 +98,7 @@ def _compare_bytes(folder: str, names: list[str], shards: str) -> str:
     return "every sample byte for byte the source's"
 
 
-def _both_bytes(
-    tar: str, batch: pa.RecordBatch, shards: str, source: Places
-) -> Iterator[tuple[str, bytes, bytes]]:
+def _both_bytes(tar: str, batch: pa.RecordBatch, shards: str, source: Places) -> Iterator[tuple[str, bytes, bytes]]:
     """Each sample's uid, its bytes in ``tar``, and its bytes in the source."""
     uids = as_strings(uid_bytes(batch["uid"]))
     places = np.searchsorted(source.uids, uids)
@@ -117,9 +111,7 @@ def _both_bytes(
     paths = [files.join(root, f"{source.shards[index]}.tar") for index in theirs[:, 0]]
     own_fs, own_tar = files.filesystem(tar)
     starts, sizes = (np.array(batch[column]) for column in ("tar_offset", "tar_size"))
-    copied = own_fs.cat_ranges(
-        [own_tar] * len(uids), starts.tolist(), (starts + sizes).tolist(), on_error="raise"
-    )
+    copied = own_fs.cat_ranges([own_tar] * len(uids), starts.tolist(), (starts + sizes).tolist(), on_error="raise")
     ends = (theirs[:, 1] + theirs[:, 2]).tolist()
     original = fs.cat_ranges(paths, theirs[:, 1].tolist(), ends, on_error="raise")
     yield from zip(batch["uid"].to_pylist(), copied, original, strict=True)

@@ -97,9 +97,7 @@ def _is_of_subset(run_dir: str, name: str, found: Manifest) -> bool:
     now = {files.sha256_file(path) for path in paths if files.exists(path)}
     if "subset" not in found.inputs or not now:
         return False
-    expect(
-        found.inputs["subset"] in now, f"{run_dir}/{name}: was made from another {subset} than there is now"
-    )
+    expect(found.inputs["subset"] in now, f"{run_dir}/{name}: was made from another {subset} than there is now")
     return True
 
 

@@ -28,17 +28,13 @@ def check_scores(folder: str, shards: str) -> Check:
             name = files.name_of(path).removesuffix(".parquet")
             rows = read_rows(shards, name)
             for column in ("key", "uid"):
-                expect_equal(
-                    scores[column].to_pylist(), rows[column].to_pylist(), path, f"the pair's {column}"
-                )
+                expect_equal(scores[column].to_pylist(), rows[column].to_pylist(), path, f"the pair's {column}")
     expect(
         found.counts["pairs"] == pairs,
         f"{folder}: its manifest counts {found.counts['pairs']} pairs, not {pairs}",
     )
     if not files.exists(shards):
-        return Check(
-            "scores", f"{pairs:,} pairs as they were written; the shards are not there to compare with"
-        )
+        return Check("scores", f"{pairs:,} pairs as they were written; the shards are not there to compare with")
     names = [files.name_of(path).removesuffix(".parquet") for path in paths]
     expect_equal(names, list_shards(shards), folder, "score file")
     return Check("scores", f"{pairs:,} pairs, exactly those downloaded, each scored once by one reference")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.members import as_strings, read_members
 from pipelines.selection import STRATA
 from pipelines.thresholds import equal_shares, hash_of, unit_interval
 from pipelines.verify.checks import (
@@ -20,6 +19,7 @@ from pipelines.verify.checks import (
 )
 from pipelines.verify.shards import expect_unique
 from schemas import files, tables
+from schemas.members import as_strings, read_members
 from schemas.recipe import SelectOptions, size_name
 from schemas.uid import uid_bytes
 
@@ -56,13 +56,9 @@ def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
         f"{folder}: a pair of lower similarity has a better quantile_rank",
     )
     if not files.exists(scores):
-        return Check(
-            "selection", f"{pairs:,} pairs in order; the scores are not there to compare with"
-        ), ranked
+        return Check("selection", f"{pairs:,} pairs in order; the scores are not there to compare with"), ranked
     _compare_with_scores(paths, scores)
-    return Check(
-        "selection", f"{pairs:,} pairs, exactly those scored, with their similarity, in order"
-    ), ranked
+    return Check("selection", f"{pairs:,} pairs, exactly those scored, with their similarity, in order"), ranked
 
 
 def check_subsets(folder: str, ranked: Ranked) -> Check:
@@ -74,13 +70,9 @@ def check_subsets(folder: str, ranked: Ranked) -> Check:
         name = f"top{percent:g}"
         best = np.arange(pairs * round(percent * 100) // 10_000)
         _check_members(folder, name, ranked, best)
-        expect(
-            found.counts[name] == len(best), f"{folder}: its manifest counts {found.counts[name]} in {name}"
-        )
+        expect(found.counts[name] == len(best), f"{folder}: its manifest counts {found.counts[name]} in {name}")
         counts.append(f"{name} {len(best):,}")
-    return Check(
-        "subsets", f"{', '.join(counts)}: exactly the best of {pairs:,}, nested; npy and Parquet agree"
-    )
+    return Check("subsets", f"{', '.join(counts)}: exactly the best of {pairs:,}, nested; npy and Parquet agree")
 
 
 def check_samples(folder: str, ranked: Ranked) -> Check:
@@ -90,21 +82,15 @@ def check_samples(folder: str, ranked: Ranked) -> Check:
     counts = []
     for size in SelectOptions(**found.recipe).sizes:
         drawn = np.concatenate([np.zeros(0, np.int64), *_draw(ranked, size)])
-        expect(
-            len(drawn) == size, f"{folder}: a sample of {size} pairs from {len(ranked.uids)} has {len(drawn)}"
-        )
+        expect(len(drawn) == size, f"{folder}: a sample of {size} pairs from {len(ranked.uids)} has {len(drawn)}")
         _check_members(folder, size_name(size), ranked, drawn)
         counts.append(size_name(size))
-    return Check(
-        "samples", f"{', '.join(counts)}: exact, nested, in equal shares of every stratum of quality"
-    )
+    return Check("samples", f"{', '.join(counts)}: exact, nested, in equal shares of every stratum of quality")
 
 
 def _draw(ranked: Ranked, size: int) -> Iterator[np.ndarray]:
     start = 0
-    for in_stratum, wanted in zip(
-        equal_shares(len(ranked.uids), STRATA), equal_shares(size, STRATA), strict=True
-    ):
+    for in_stratum, wanted in zip(equal_shares(len(ranked.uids), STRATA), equal_shares(size, STRATA), strict=True):
         stratum = np.arange(start, start + in_stratum)
         yield stratum[np.lexsort((ranked.uids[stratum], ranked.hashes[stratum]))[:wanted]]
         start += in_stratum
@@ -134,18 +120,14 @@ def _read(path: str, seed: int) -> Ranked:
 
 
 def _rank(pieces: list[Ranked]) -> Ranked:
-    columns = [
-        np.concatenate([getattr(piece, name) for piece in pieces]) for name in Ranked.__dataclass_fields__
-    ]
+    columns = [np.concatenate([getattr(piece, name) for piece in pieces]) for name in Ranked.__dataclass_fields__]
     order = np.lexsort((columns[0], -columns[1]))
     return Ranked(*(column[order] for column in columns))
 
 
 def _compare_with_scores(paths: list[str], scores: str) -> None:
     names = [files.name_of(path) for path in paths]
-    expect_equal(
-        names, [files.name_of(path) for path in files.list_files(scores, ".parquet")], scores, "file"
-    )
+    expect_equal(names, [files.name_of(path) for path in files.list_files(scores, ".parquet")], scores, "file")
     for path, name in zip(paths, names, strict=True):
         selected = tables.read_table(path, tables.SELECTION, ["uid", "similarity"])
         scored = tables.read_table(files.join(scores, name), tables.SCORES, ["uid", "similarity"])

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.members import as_raw, as_strings
 from pipelines.shards import ShardStats, read_stats, stats_path
 from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
 from schemas import files, tables
+from schemas.members import as_raw, as_strings
 from schemas.outcomes import Status
 from schemas.samples import IMAGE_EXTENSIONS, Sample, iter_samples, list_shards
 from schemas.uid import uid_bytes, uid_strings
@@ -53,12 +53,8 @@ def check_tar(folder: str, name: str, rows: pa.Table, tar_sha256: str, rows_dige
     samples = [_described(sample, tar) for sample in iter_samples(tar)]
     for column in ("key", "tar_offset", "tar_size", "uid", "caption"):
         if column in rows.schema.names:
-            expect_equal(
-                [s[column] for s in samples], listed[column].to_pylist(), tar, f"the sample's {column}"
-            )
-    expect(
-        files.sha256_file(tar) == tar_sha256, f"{tar}: its bytes are not those that its stats file describes"
-    )
+            expect_equal([s[column] for s in samples], listed[column].to_pylist(), tar, f"the sample's {column}")
+    expect(files.sha256_file(tar) == tar_sha256, f"{tar}: its bytes are not those that its stats file describes")
     digest = tables.content_digest(parquet)
     expect(digest == rows_digest, f"{parquet}: its rows are not those that its stats file describes")
     return f"{tar_sha256} {rows_digest}"
@@ -96,12 +92,8 @@ def _check_counts(path: str, rows: pa.Table, stats: ShardStats) -> dict[str, int
         Status.FAILED_TO_RESIZE.value: stats.failed_to_resize,
     }
     for status, count in counts.items():
-        expect(
-            ended[status] == count, f"{path}: {ended[status]} rows are {status}, its stats file says {count}"
-        )
-    expect(
-        ended.total() == sum(counts.values()), f"{path}: rows have a status other than {', '.join(counts)}"
-    )
+        expect(ended[status] == count, f"{path}: {ended[status]} rows are {status}, its stats file says {count}")
+    expect(ended.total() == sum(counts.values()), f"{path}: rows have a status other than {', '.join(counts)}")
     placed = len(rows) - rows["tar_offset"].null_count
     expect(
         placed == stats.successes,

@@ -105,9 +105,7 @@ def test_a_bad_folder_is_refused_by_file_and_field(zero_shot_folder, file, text,
         read_task(str(zero_shot_folder))
 
 
-@pytest.mark.parametrize(
-    "file", ["classnames.txt", "zeroshot_classification_templates.txt", "test/nshards.txt"]
-)
+@pytest.mark.parametrize("file", ["classnames.txt", "zeroshot_classification_templates.txt", "test/nshards.txt"])
 def test_a_missing_file_is_named(zero_shot_folder, file):
     (zero_shot_folder / file).unlink()
     with pytest.raises(InputError, match=f"{file}: no such file"):

@@ -33,11 +33,7 @@ def rows_of(out):
 
 def bytes_of(out):
     """Every file of an evaluation but the manifest, which holds times."""
-    return {
-        p.relative_to(out): p.read_bytes()
-        for p in out.rglob("*")
-        if p.is_file() and p.name != "manifest.json"
-    }
+    return {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != "manifest.json"}
 
 
 def test_an_evaluation_writes_what_its_contract_says(tmp_path, model_folder, data):

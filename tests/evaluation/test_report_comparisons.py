@@ -60,9 +60,7 @@ def test_another_recipe_or_other_samples_are_not_compared(run_dir):
 
 def test_samples_that_do_not_give_the_result_are_refused(run_dir):
     _set_metric(run_dir / "evaluations" / "top40", "acc1", 0.5)
-    with pytest.raises(
-        InputError, match=r"shapes.parquet: its rows give 0.4 for acc1, results.jsonl says 0.5"
-    ):
+    with pytest.raises(InputError, match=r"shapes.parquet: its rows give 0.4 for acc1, results.jsonl says 0.5"):
         _compare(run_dir)
 
 

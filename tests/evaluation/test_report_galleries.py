@@ -66,17 +66,13 @@ def test_a_pair_without_a_sample_is_named(run_dir):
     for path in (run_dir / "scores").glob("*.parquet"):
         table = pq.read_table(path)
         pq.write_table(table.slice(0, 0), path)
-    with pytest.raises(
-        InputError, match=r"shards: no sample of uid [0-9a-f]{32}, which is in selection/0000"
-    ):
+    with pytest.raises(InputError, match=r"shards: no sample of uid [0-9a-f]{32}, which is in selection/0000"):
         _cards(run_dir)
 
 
 def test_an_image_that_cannot_be_read_is_named(run_dir):
     tar = run_dir / "shards/00000.tar"
-    tar.write_bytes(
-        tar.read_bytes().replace(b"JFIF", b"\xff\xd9\xff\xd9").replace(b"\xff\xd8\xff\xe0", b"GIF8")
-    )
+    tar.write_bytes(tar.read_bytes().replace(b"JFIF", b"\xff\xd9\xff\xd9").replace(b"\xff\xd8\xff\xe0", b"GIF8"))
     with pytest.raises(InputError, match=r"shards/00000/00000\d{4}: the image cannot be read"):
         _cards(run_dir)
 

@@ -18,9 +18,7 @@ def run(finished_run):
 
 def test_what_became_of_the_rows(run):
     sentence = pairs_sentence(run.steps, run.pool.scored, run.pool.eligible, run.main_cut)
-    assert sentence == (
-        "Of 64 input rows, 56 became scored pairs and 55 may be selected; the top 40% keeps 22."
-    )
+    assert sentence == ("Of 64 input rows, 56 became scored pairs and 55 may be selected; the top 40% keeps 22.")
     assert pairs_sentence(run.steps[3:], 56, 56, None) == "56 scored pairs."
 
 

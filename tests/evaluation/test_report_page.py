@@ -62,10 +62,7 @@ def test_it_says_what_the_run_says(page):
     assert "Of 64 input rows, 56 became scored pairs and 55 may be selected; the top 40% keeps 22." in text
     assert "\N{MINUS SIGN}2 answered with an HTTP error" in text
     assert "\N{MINUS SIGN}1 too small" in text
-    assert (
-        "accuracy (top 1) on Shapes: training on the top 40% is better than on all pairs by 15.0 points"
-        in text
-    )
+    assert "accuracy (top 1) on Shapes: training on the top 40% is better than on all pairs by 15.0 points" in text
     assert "12 of 33 pairs" in text
 
 
@@ -158,9 +155,7 @@ def test_missing_parts_are_left_out_with_a_word(run_dir):
     assert "The shards carry no manifest of a download" in text
 
 
-@pytest.mark.parametrize(
-    ("name", "command"), [("shards", "download"), ("scores", "score"), ("selection", "select")]
-)
+@pytest.mark.parametrize(("name", "command"), [("shards", "download"), ("scores", "score"), ("selection", "select")])
 def test_a_folder_that_must_be_there_is_named(run_dir, name, command):
     shutil.rmtree(run_dir / name)
     with pytest.raises(InputError, match=f"{name}: no such folder; run `clipsieve {command}` first"):

@@ -81,9 +81,7 @@ def test_cuts_are_read_from_the_narrowest_and_other_files_are_none(tmp_path):
         "top100": [(0.5, "a"), (0.125, "d")],
         "best": [(0.5, "a")],
     }.items():
-        rows = [
-            {"uid": uid * 32, "similarity": similarity, "quantile_rank": 0.0} for similarity, uid in members
-        ]
+        rows = [{"uid": uid * 32, "similarity": similarity, "quantile_rank": 0.0} for similarity, uid in members]
         table = pa.Table.from_pylist(rows, schema=tables.SUBSET.schema)
         tables.write_table(table, tables.SUBSET, str(tmp_path / f"{name}.parquet"))
     assert read_cuts(str(tmp_path)) == (

@@ -45,9 +45,7 @@ def test_equal_classes_go_to_the_lower_index():
 
 def test_classifier_equals_open_clip(random_model, task):
     templates = [lambda name, t=t: t.replace("{c}", name) for t in task.templates]
-    expected = open_clip.build_zero_shot_classifier(
-        random_model.model, random_model.tokenizer, NAMES, templates
-    )
+    expected = open_clip.build_zero_shot_classifier(random_model.model, random_model.tokenizer, NAMES, templates)
     embedded = class_embeddings(random_model, task, batch_size=5)
     np.testing.assert_allclose(embedded, expected.T.numpy(), atol=1e-6)
 
@@ -57,9 +55,7 @@ def test_evaluation_equals_open_clip_at_every_batch_size(random_model, task, bat
     images = embed_images(random_model, task.images(), batch_size)
     outcome = evaluate(random_model, task, images, batch_size)
     templates = [lambda name, t=t: t.replace("{c}", name) for t in task.templates]
-    classifier = open_clip.build_zero_shot_classifier(
-        random_model.model, random_model.tokenizer, NAMES, templates
-    )
+    classifier = open_clip.build_zero_shot_classifier(random_model.model, random_model.tokenizer, NAMES, templates)
     logits = torch.from_numpy(images) @ classifier
     top = logits.topk(5, dim=1).indices == torch.tensor(LABELS)[:, None]
     # "missile" is two classes of equal prompts: which of the two topk names first is open

@@ -140,9 +140,7 @@ def test_dark_mode_is_dark(page):
 def test_hostile_captions_do_nothing_and_nothing_is_asked_for(page):
     images = "return [...document.images].every((image) => image.complete && image.naturalWidth > 0)"
     assert page.execute_script(images)
-    fetched = page.execute_script(
-        "return performance.getEntriesByType('resource').map((entry) => entry.name)"
-    )
+    fetched = page.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert all(name.startswith("data:") for name in fetched)
     assert page.get_log("browser") == []  # no error, no refusal of the content security policy
 

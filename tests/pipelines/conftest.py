@@ -129,9 +129,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_shards(tmp_path: Path) -> Callable[..., Path]:
     """make_shards(sizes, failed=(), foreign=False, name="shards") -> the folder of the shards."""
 
-    def make(
-        sizes: Sequence[int], failed: Sequence[int] = (), foreign: bool = False, name: str = "shards"
-    ) -> Path:
+    def make(sizes: Sequence[int], failed: Sequence[int] = (), foreign: bool = False, name: str = "shards") -> Path:
         folder = tmp_path / name
         folder.mkdir()
         first = 0

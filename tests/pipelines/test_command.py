@@ -16,9 +16,7 @@ from schemas.recipe import SelectOptions
 @pytest.fixture
 def scores(tmp_path: Path) -> Path:
     (tmp_path / "scores").mkdir()
-    table = pa.table(
-        {"uid": [f"{row:032x}" for row in range(10)], "similarity": [row / 10 for row in range(10)]}
-    )
+    table = pa.table({"uid": [f"{row:032x}" for row in range(10)], "similarity": [row / 10 for row in range(10)]})
     pq.write_table(table, tmp_path / "scores" / "00000.parquet")
     return tmp_path / "scores"
 

@@ -133,9 +133,7 @@ def test_every_row_ends_once_with_its_class(web, tmp_path):
     assert rows["error_class"].to_pylist() == classes
     assert rows["status"].to_pylist() == [end.status.value if end else "success" for end in ends]
     assert rows["uid"].to_pylist() == [uid_of(u or "", c or "") for u, c in zip(urls, captions, strict=True)]
-    assert rows["key"].to_pylist() == [
-        f"{row // SHARD_SIZE:05d}{row % SHARD_SIZE}" for row in range(len(urls))
-    ]
+    assert rows["key"].to_pylist() == [f"{row // SHARD_SIZE:05d}{row % SHARD_SIZE}" for row in range(len(urls))]
     assert rows["attempts"][list(Behaviour).index(Behaviour.FLAKY)].as_py() == 2
 
     samples = [sample for name in list_shards(out) for sample in iter_samples(f"{out}/{name}.tar")]
@@ -226,9 +224,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(web, tmp_path):
     """The last shard has a page that stalls, so that the run is killed while it is at work there."""
     stalled = list(Behaviour).index(Behaviour.STALL)
     numbers = [*range(12, 17), *range(12, 17), 12, stalled]
-    rows = pa.table(
-        {"url": [f"{web}/{n}.png" for n in numbers], "caption": [str(i) for i in range(len(numbers))]}
-    )
+    rows = pa.table({"url": [f"{web}/{n}.png" for n in numbers], "caption": [str(i) for i in range(len(numbers))]})
     path, chosen = parquet(tmp_path, rows), options(web, read_timeout=3, attempts=1)
     flags = "--attempts 1 --read-timeout 3 --shard-size 5 --image-size 64 --max-bytes 1000000 --concurrency 8"
     killed, whole = tmp_path / "killed", tmp_path / "whole"

@@ -78,9 +78,7 @@ def test_teredo_is_never_public(v4):
 def test_nothing_is_public_that_python_calls_private(address):
     if is_public(address):
         assert address.is_global or getattr(address, "sixtofour", None)
-        assert not (
-            address.is_private or address.is_multicast or address.is_loopback or address.is_link_local
-        )
+        assert not (address.is_private or address.is_multicast or address.is_loopback or address.is_link_local)
 
 
 @given(st.ip_addresses(v=4))

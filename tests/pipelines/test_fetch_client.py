@@ -159,9 +159,7 @@ def test_what_may_pass_is_tried_again(status):
     assert (fetched.body, fetched.attempts, len(requests)) == (b"bytes", 2, 2)
 
 
-@pytest.mark.parametrize(
-    "reply", [answer("404 No"), answer("410 Gone"), answer(X_Robots_Tag="noai"), answer(body=b"")]
-)
+@pytest.mark.parametrize("reply", [answer("404 No"), answer("410 Gone"), answer(X_Robots_Tag="noai"), answer(body=b"")])
 def test_what_will_not_pass_is_not(reply):
     fetched, requests = ask(reply, answer(), attempts=3)
     assert (fetched.body, fetched.attempts, len(requests)) == (None, 1, 1)

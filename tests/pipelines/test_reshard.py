@@ -23,11 +23,7 @@ IN_PROCESS = ["--runner=FnApiRunner"]
 
 def uids_of(folder: Path) -> list[str]:
     """Uids of the samples in a folder's tars, in order, as their json members say."""
-    return [
-        s.metadata["uid"]
-        for name in list_shards(str(folder))
-        for s in iter_samples(str(folder / f"{name}.tar"))
-    ]
+    return [s.metadata["uid"] for name in list_shards(str(folder)) for s in iter_samples(str(folder / f"{name}.tar"))]
 
 
 def write_npy(uids: list[str], path: Path) -> Path:
@@ -87,14 +83,10 @@ def test_webdataset_open_clip_and_datacomp_read_it(make_shards: Callable, tmp_pa
     subset = write_npy(sorted(uids_of(shards))[:5], tmp_path / "subset.npy")
     reshard.run(str(shards), str(subset), str(out), ReshardOptions(shard_size=3), IN_PROCESS)
     meta = json.loads((out / "meta.json").read_text())
-    urls = [
-        str(out / meta["output_shard_format"].format(index)) for index in range(meta["output_shard_count"])
-    ]
+    urls = [str(out / meta["output_shard_format"].format(index)) for index in range(meta["output_shard_count"])]
     read = list(webdataset.WebDataset(urls, shardshuffle=False).decode("pil"))
     assert [json_["uid"] for json_ in (sample["json"] for sample in read)] == uids_of(out)
-    assert all(
-        sample["jpg"].size == (24, 24) and sample["txt"] == sample["json"]["caption"] for sample in read
-    )
+    assert all(sample["jpg"].size == (24, 24) and sample["txt"] == sample["json"]["caption"] for sample in read)
     assert json.loads((out / "sizes.json").read_text()) == {"00000.tar": 3, "00001.tar": 2}
 
 
@@ -107,9 +99,7 @@ def test_subset_files_of_every_kind_give_the_same_shards(make_shards: Callable, 
     kinds.append(tmp_path / "table.parquet")
     pq.write_table(pa.table({"uid": uids}), kinds[-1])
     for kind in kinds:
-        reshard.run(
-            str(shards), str(kind), str(tmp_path / kind.stem), ReshardOptions(shard_size=4), IN_PROCESS
-        )
+        reshard.run(str(shards), str(kind), str(tmp_path / kind.stem), ReshardOptions(shard_size=4), IN_PROCESS)
         assert contents(tmp_path / kind.stem) == contents(tmp_path / "sorted")
 
 
@@ -130,9 +120,7 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(make_shards: Callable, tmp_path
 def test_missing_members_are_counted_and_named(make_shards: Callable, tmp_path: Path) -> None:
     shards = make_shards([6])
     subset = write_npy([*uids_of(shards)[:2], "0" * 31 + "1", "f" * 32], tmp_path / "subset.npy")
-    with pytest.raises(
-        InputError, match=f"2 uids of the subset are missing from the shards, the first {'0' * 31}1"
-    ):
+    with pytest.raises(InputError, match=f"2 uids of the subset are missing from the shards, the first {'0' * 31}1"):
         reshard.run(str(shards), str(subset), str(tmp_path / "out"), ReshardOptions(), IN_PROCESS)
     assert not list((tmp_path / "out").glob("*.tar"))
 
@@ -164,9 +152,7 @@ def test_wrong_offsets_are_refused(make_shards: Callable, tmp_path: Path) -> Non
     ("content", "reason"),
     [(b"x" * 17, "nor a multiple of 16 bytes"), (b"", "is empty"), (bytes(32), "stands in it twice")],
 )
-def test_what_is_no_subset_is_refused(
-    make_shards: Callable, tmp_path: Path, content: bytes, reason: str
-) -> None:
+def test_what_is_no_subset_is_refused(make_shards: Callable, tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "subset.npy").write_bytes(content)
     with pytest.raises(InputError, match=reason):
         reshard.run(

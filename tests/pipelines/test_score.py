@@ -104,9 +104,7 @@ def test_img2datasets_own_shards(make_shards: Callable, tiny_model: Path, tmp_pa
     assert foreign["uid"][0].as_py() == uid_of("https://example.org/0.jpg", "a red red thing, number 0")
 
 
-def test_a_truncated_tar_is_named_and_others_are_kept(
-    make_shards: Callable, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_truncated_tar_is_named_and_others_are_kept(make_shards: Callable, tiny_model: Path, tmp_path: Path) -> None:
     shards, out = make_shards([3, 3]), tmp_path / "scores"
     tar = shards / "00001.tar"
     tar.write_bytes(tar.read_bytes()[:2000])
@@ -135,9 +133,7 @@ def test_a_sample_without_image_is_named(
         score.run(str(shards), str(tmp_path / "scores"), options_for(tiny_model))
 
 
-def test_a_damaged_tar_header_is_not_taken_for_the_end(
-    make_shards: Callable, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_tar_header_is_not_taken_for_the_end(make_shards: Callable, tiny_model: Path, tmp_path: Path) -> None:
     shards = make_shards([2])
     data = (shards / "00000.tar").read_bytes()
     (shards / "00000.tar").write_bytes(data.replace(b"000000001.jpg\0", b"000000009.jpg\0"))
@@ -145,9 +141,7 @@ def test_a_damaged_tar_header_is_not_taken_for_the_end(
         score.run(str(shards), str(tmp_path / "scores"), options_for(tiny_model))
 
 
-def test_a_sample_that_its_parquet_does_not_know(
-    make_shards: Callable, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_sample_that_its_parquet_does_not_know(make_shards: Callable, tiny_model: Path, tmp_path: Path) -> None:
     shards = make_shards([3])
     table = pq.read_table(shards / "00000.parquet")
     pq.write_table(table.slice(0, 2), shards / "00000.parquet")

@@ -62,9 +62,7 @@ def test_subsets_and_samples_are_exact(selected: Path) -> None:
 def test_npy_is_datacomps_sorted_u64_pairs(selected: Path) -> None:
     subset = np.load(selected / "subsets" / "top20.npy")
     assert subset.dtype == np.dtype("u8,u8") and np.array_equal(subset, np.sort(subset))
-    by_hand = sorted(
-        (int(uid[:16], 16), int(uid[16:], 16)) for uid in uids_in(selected / "subsets" / "top20.parquet")
-    )
+    by_hand = sorted((int(uid[:16], 16), int(uid[16:], 16)) for uid in uids_in(selected / "subsets" / "top20.parquet"))
     assert subset.tolist() == by_hand
     # The resharder's membership test: a bisection of the memory-mapped file.
     mapped = np.load(selected / "subsets" / "top20.npy", mmap_mode="r")
@@ -110,12 +108,8 @@ def test_a_second_run_changes_nothing(selected: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), None])
 def test_similarities_that_are_no_numbers_are_counted(tmp_path: Path, value: float | None) -> None:
     path = tmp_path / "00001.parquet"
-    pq.write_table(
-        pa.table({"uid": UIDS[:3], "similarity": pa.array([0.1, value, value], pa.float32())}), path
-    )
-    with pytest.raises(
-        InputError, match=r"00001\.parquet: 2 similarities are not finite numbers, the first in row 2"
-    ):
+    pq.write_table(pa.table({"uid": UIDS[:3], "similarity": pa.array([0.1, value, value], pa.float32())}), path)
+    with pytest.raises(InputError, match=r"00001\.parquet: 2 similarities are not finite numbers, the first in row 2"):
         list(read_scored(str(path)))
 
 

@@ -52,18 +52,14 @@ def ranking(rows: Scored) -> np.ndarray:
 
 def scored(values: list[float], kind: str) -> Scored:
     uids = (
-        uids_of(kind, len(values))
-        if kind != "counted high" or len(values) <= 256
-        else uids_of("hashed", len(values))
+        uids_of(kind, len(values)) if kind != "counted high" or len(values) <= 256 else uids_of("hashed", len(values))
     )
     return Scored(pa.array(uids, pa.string()), np.array(values, np.float32))
 
 
 @settings(max_examples=75, deadline=None)
 @given(similarities, uid_kinds, percents)
-def test_top_fractions_are_those_of_a_plain_sort(
-    values: list[float], kind: str, fractions: list[float]
-) -> None:
+def test_top_fractions_are_those_of_a_plain_sort(values: list[float], kind: str, fractions: list[float]) -> None:
     rows = scored(values, kind)
     plan, passes = plan_for(SelectOptions(fractions=tuple(fractions)), [rows])
     assert passes <= thresholds.QUALITY_DIGITS
@@ -75,9 +71,7 @@ def test_top_fractions_are_those_of_a_plain_sort(
 
 @settings(max_examples=50, deadline=None)
 @given(similarities, uid_kinds, st.data())
-def test_samples_are_exact_nested_and_in_equal_shares(
-    values: list[float], kind: str, data: st.DataObject
-) -> None:
+def test_samples_are_exact_nested_and_in_equal_shares(values: list[float], kind: str, data: st.DataObject) -> None:
     rows = scored(values, kind)
     sizes = data.draw(st.lists(st.integers(1, len(values)), max_size=4)) if values else []
     plan, passes = plan_for(SelectOptions(fractions=(), sizes=tuple(sizes), seed=3), [rows])
@@ -134,10 +128,7 @@ def test_the_split_into_pieces_does_not_matter(values: list[float], pieces: int,
     shuffled = list(range(len(values)))
     random.shuffle(shuffled)
     parts = (
-        [
-            Scored(rows.uids.take(pa.array(part)), rows.similarity[part])
-            for part in np.array_split(shuffled, pieces)
-        ]
+        [Scored(rows.uids.take(pa.array(part)), rows.similarity[part]) for part in np.array_split(shuffled, pieces)]
         if values
         else []
     )

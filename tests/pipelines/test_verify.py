@@ -129,9 +129,7 @@ def flip_resharded_byte(run: Path) -> None:
     for name in ("00000_stats.json", "_parts.json"):
         (folder / name).write_text((folder / name).read_text().replace(before, after))
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(
-        json.dumps(manifest | {"digest": folder_digest(read_parts(str(folder)))})
-    )
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": folder_digest(read_parts(str(folder)))}))
 
 
 def edit_manifest(name: str, **changes) -> Callable[[Path], None]:

@@ -77,9 +77,7 @@ def test_the_content_digest_leaves_times_out_and_sees_every_value(tmp_path):
 @pytest.mark.parametrize("rows", [0, 1, 65_536, 70_000])
 def test_a_streamed_table_does_not_show_its_pieces(tmp_path, rows: int) -> None:
     uids = [f"{row:032x}" for row in range(rows)]
-    data = pa.table(
-        {"uid": uids, "similarity": np.arange(rows, dtype=np.float32), "quantile_rank": np.zeros(rows)}
-    )
+    data = pa.table({"uid": uids, "similarity": np.arange(rows, dtype=np.float32), "quantile_rank": np.zeros(rows)})
     data = data.cast(tables.SUBSET.schema)
     for name, size in (("whole", max(1, rows)), ("pieces", 9_999)):
         with tables.table_writer(tables.SUBSET, str(tmp_path / name)) as write:

@@ -99,9 +99,7 @@ def _image(row):
     height, width = rng.integers(24, 48, 2)
     pixels = rng.integers(100, 140, (height, width, 3)).astype(np.uint8)
     _, colour, shape = row["caption"].split()
-    pixels[height // 4 : height * 3 // 4, (0 if shape == "bar" else width // 4) : width * 3 // 4] = COLOURS[
-        colour
-    ]
+    pixels[height // 4 : height * 3 // 4, (0 if shape == "bar" else width // 4) : width * 3 // 4] = COLOURS[colour]
     if shape == "frame":
         pixels[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = 120
     stream = io.BytesIO()

@@ -65,9 +65,7 @@ def test_the_last_checkpoint_replaces_the_one_before_and_can_be_dropped(make, tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda data: data[:-7], lambda _: b"", lambda _: pickle.dumps({"steps": 1})]
-)
+@pytest.mark.parametrize("damage", [lambda data: data[:-7], lambda _: b"", lambda _: pickle.dumps({"steps": 1})])
 def test_a_damaged_checkpoint_is_named(make, tmp_path, damage):
     model, optimizer = make(0)
     save_checkpoint(str(tmp_path), model, optimizer, 1)

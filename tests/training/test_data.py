@@ -47,9 +47,7 @@ def test_batches_hold_the_images_and_captions_of_the_stream(plan, tower):
     prepare = fit_to_tower(tower.preprocess_cfg)
     pixels = np.stack([prepare(sample.image) for sample in expected])
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pixels)
-    assert torch.equal(
-        texts, tokenizer_for(tower.model_cfg["text_cfg"])([sample.caption for sample in expected])
-    )
+    assert torch.equal(texts, tokenizer_for(tower.model_cfg["text_cfg"])([sample.caption for sample in expected]))
 
 
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])

@@ -63,9 +63,7 @@ def test_the_first_step_whose_loss_is_no_number_is_named(make, loss):
     log = make(4)
     for value in (2.0, loss, math.nan):
         log.add(values(value))
-    with pytest.raises(
-        ClipsieveError, match=rf"log.jsonl: the loss is {loss} at step 6; lower learning_rate"
-    ):
+    with pytest.raises(ClipsieveError, match=rf"log.jsonl: the loss is {loss} at step 6; lower learning_rate"):
         log.check()
 
 

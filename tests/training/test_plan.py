@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import samples, tables
 from schemas.errors import InputError
 from schemas.uid import to_u64_pairs, uid_bytes
-from training.plan import plan_samples, read_subset, stream_slice
+from training.plan import plan_samples, stream_slice
 
 
 def planned_keys(plan):
@@ -58,46 +56,8 @@ def test_a_subset_file_chooses_its_uids(shards, rows, tmp_path, write, suffix):
 def test_uids_without_a_downloaded_sample_are_refused_with_their_count(shards, rows, tmp_path):
     failed = [row["uid"] for row in rows if row["status"] != "success"]
     subset = write_npy(tmp_path / "subset.npy", [rows[0]["uid"], *failed, "00" * 16])
-    with pytest.raises(
-        InputError, match=rf"{subset}: 3 uids are of no downloaded sample in .*, the first {'00' * 16}"
-    ):
+    with pytest.raises(InputError, match=rf"{subset}: 3 uids are of no downloaded sample in .*, the first {'00' * 16}"):
         plan_samples(shards, subset)
-
-
-@settings(max_examples=50)
-@given(st.sets(st.binary(min_size=16, max_size=16), max_size=20))
-def test_npy_subsets_come_back_as_the_uids_that_were_written(tmp_path_factory, uids):
-    path = tmp_path_factory.mktemp("npy") / "subset.npy"
-    raw = np.frombuffer(b"".join(sorted(uids)), np.uint8).reshape(-1, 16)
-    np.save(path, np.sort(to_u64_pairs(raw)))
-    assert [uid.tobytes() for uid in read_subset(str(path))] == sorted(uids)
-
-
-@pytest.mark.parametrize(
-    "content, complaint",
-    [
-        (np.arange(4), "expected a list of dtype u8,u8, got int64"),
-        (np.array([{"a": 1}], dtype=object), "not a readable"),
-    ],
-)
-def test_npy_files_of_another_kind_are_refused(tmp_path, content, complaint):
-    path = tmp_path / "subset.npy"
-    np.save(path, content, allow_pickle=True)
-    with pytest.raises(InputError, match=complaint):
-        read_subset(str(path))
-
-
-def test_no_byte_of_a_subset_file_is_unpickled(tmp_path):
-    path = tmp_path / "subset.npy"
-    path.write_bytes(pickle.dumps(io.BytesIO))
-    with pytest.raises(InputError, match="not a readable"):
-        read_subset(str(path))
-
-
-def test_uids_that_are_not_hexadecimal_are_refused(tmp_path):
-    subset = write_parquet(tmp_path / "subset.parquet", ["z" * 32])
-    with pytest.raises(InputError, match="column 'uid' holds a value that is not 32 hex digits"):
-        read_subset(subset)
 
 
 def test_shards_without_offsets_are_refused(shards, tmp_path):

@@ -116,9 +116,7 @@ def test_workers_do_not_change_the_weights(shards, options, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer, weight_decay", [("adamw", 0.2), ("adafactor", 1e-4)])
-def test_a_run_that_sigterm_stopped_goes_on_bit_by_bit(
-    shards, options, tmp_path, monkeypatch, optimizer, weight_decay
-):
+def test_a_run_that_sigterm_stopped_goes_on_bit_by_bit(shards, options, tmp_path, monkeypatch, optimizer, weight_decay):
     options = options.model_copy(update={"optimizer": optimizer, "weight_decay": weight_decay})
     whole, stopped = str(tmp_path / "whole"), str(tmp_path / "stopped")
     digest = run(shards, None, whole, options).digest
@@ -191,9 +189,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(shards, option
         ({"tower": "vit-gigantic"}, "tower 'vit-gigantic': neither a file nor one of"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_anything_is_written(
-    shards, options, tmp_path, change, complaint
-):
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(shards, options, tmp_path, change, complaint):
     with pytest.raises(InputError, match=complaint):
         run(shards, None, str(tmp_path / "model"), options.model_copy(update=change))
     assert not (tmp_path / "model").exists()

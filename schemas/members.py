@@ -65,11 +65,12 @@ def find(members: np.ndarray, raw: np.ndarray) -> np.ndarray:
 def _read_npy(path: str) -> np.ndarray:
     data = files.read_bytes(path)
     if data.startswith(_NPY_MAGIC):
-        pairs = np.load(io.BytesIO(data), allow_pickle=False)
+        try:
+            pairs = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(f"{path}: not a readable npy file ({error})") from error
         if pairs.ndim != 1 or [pairs.dtype[i] for i in range(len(pairs.dtype))] != [np.dtype("u8")] * 2:
-            raise InputError(
-                f"{path}: not a subset: it holds {pairs.dtype} of shape {pairs.shape}, not u8,u8 pairs"
-            )
+            raise InputError(f"{path}: not a subset: it holds {pairs.dtype} of shape {pairs.shape}, not u8,u8 pairs")
         return from_u64_pairs(pairs.astype(UID_U64_PAIR))
     if len(data) % UID_U64_PAIR.itemsize:
         raise InputError(f"{path}: not a subset: neither Parquet nor npy, nor a multiple of 16 bytes long")
@@ -78,4 +79,7 @@ def _read_npy(path: str) -> np.ndarray:
 
 def _read_parquet(path: str) -> np.ndarray:
     batches = tables.iter_batches(path, tables.SUBSET, ["uid"])
-    return np.concatenate([np.zeros((0, 16), np.uint8), *(uid_bytes(batch["uid"]) for batch in batches)])
+    try:
+        return np.concatenate([np.zeros((0, 16), np.uint8), *(uid_bytes(batch["uid"]) for batch in batches)])
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: column 'uid' holds a value that is not 32 hex digits ({error})") from error

@@ -1,0 +1,57 @@
+"""What the benchmarks work on: shards of the quickstart's pairs, and photo-like JPEGs; the same in every run."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from importlib.resources import files as resources
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipelines.download_plan import naming
+from pipelines.images import ProcessedImage, process_image
+from pipelines.shards import open_shard
+from schemas.outcomes import Status
+from schemas.recipe import DownloadOptions
+from schemas.uid import uid_of
+
+SHARDS = 8
+"""Shards in `pair_shards`; 9,464 pairs are about as many as one shard of a real pool holds."""
+PHOTO_SIZE = (500, 375)
+PHOTO_QUALITY = 95
+
+
+@cache
+def pair_shards(scratch: Path) -> Path:
+    """A folder of `SHARDS` shards, each of all quickstart pairs as `download` stores them, under other URLs."""
+    folder = scratch / "shards"
+    table = pq.read_table(io.BytesIO((resources("pipelines.quickstart") / "pairs.parquet").read_bytes()))
+    images = [process_image(data, DownloadOptions()) for data in table["image"].to_pylist()]
+    titles, names = table["title"].to_pylist(), naming(SHARDS, len(table))
+    for number in range(SHARDS):
+        with open_shard(str(folder), names.shard(number), pa.table({}), 0) as shard:
+            for row, (title, image) in enumerate(zip(titles, images, strict=True)):
+                if isinstance(image, ProcessedImage):
+                    url = f"https://example.org/{number}/{row}"
+                    own = {"uid": uid_of(url, title), "caption": title, "url": url}
+                    ended = {"status": Status.SUCCESS.value, "error_class": None}
+                    shard.write({**own, "key": names.key(number, row), **ended}, image.jpeg)
+    return folder
+
+
+def photo(seed: int) -> bytes:
+    """A JPEG of about 110 KB, as ImageNet's are: noise of every scale, fainter where it is finer."""
+    rng = np.random.default_rng(seed)
+    width, height = PHOTO_SIZE
+    pixels = np.full((height, width, 3), 128.0)
+    for cells in (3, 6, 12, 24, 48, 96, 192, 384):
+        noise = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), np.uint8))
+        layer = np.asarray(noise.resize(PHOTO_SIZE, Image.Resampling.BICUBIC), np.float64) - 128
+        pixels += layer * cells**-0.35
+    stream = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=PHOTO_QUALITY)
+    return stream.getvalue()

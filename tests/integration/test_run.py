@@ -1,0 +1,159 @@
+"""A small run, whole: its counts, its folders, its repetition, and its twin on another number of workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.manifest import STAGE_FOLDERS, stages
+from schemas.tables import content_digest
+
+ROWS, DUPLICATES, SUCCESS = 85, 5, 72
+REWRITTEN = {"manifest.json", "report/index.html"}
+"""Gathered anew from the other files by every `report`, with equal bytes."""
+
+
+def paths_of(run: Path) -> set[str]:
+    return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+
+
+def read_all(run: Path, folder: str) -> list[dict]:
+    return [row for path in sorted((run / folder).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_counts_are_those_of_the_web_that_was_served(small_run: Path) -> None:
+    counts = {name: manifest.counts for name, manifest in stages(str(small_run)).items()}
+    assert counts["shards"] == {
+        "rows": ROWS,
+        "duplicates": DUPLICATES,
+        "success": SUCCESS,
+        "failed_to_download": 6,
+        "failed_to_resize": 2,
+        "error_http_error": 3,
+        "error_not_an_image": 2,
+        "error_connection_error": 1,
+        "error_opted_out": 1,
+        "error_forbidden_address": 1,
+    }
+    assert counts["scores"] == {"pairs": SUCCESS, "shards": 3}
+    assert counts["selection"] == {"pairs": SUCCESS, "eligible": SUCCESS}
+    assert counts["subsets"] == {"top20": 14, "top40": 28, "top60": 43, "top80": 57}
+    assert counts["samples"] == {"10": 10, "30": 30}
+    assert counts["resharded/top40"] == {"pairs": 28, "shards": 3}
+    for name, pairs in (("top40", 28), ("all", SUCCESS)):
+        trained = counts[f"models/{name}"]
+        assert (trained["pairs"], trained["steps"], trained["samples_seen"]) == (pairs, 6, 96)
+        assert trained["unique_samples"] == pairs
+        assert counts[f"evaluations/{name}"] == {"tasks": 1, "samples": 20}
+
+
+def test_every_input_row_ends_once(small_run: Path) -> None:
+    given = {(row["url"], row["caption"]) for row in read_all(small_run, "pairs")}
+    rows = read_all(small_run, "shards")
+    assert len(rows) == len(given) == ROWS - DUPLICATES
+    assert {(row["url"], row["caption"]) for row in rows} == given
+    downloaded = [row["key"] for row in rows if row["status"] == "success"]
+    members = []
+    for path in sorted((small_run / "shards").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            members += tar.getnames()
+    assert members == [f"{key}.{extension}" for key in downloaded for extension in ("jpg", "txt", "json")]
+    uids = [row["uid"] for row in rows if row["status"] == "success"]
+    assert [row["uid"] for row in read_all(small_run, "scores")] == uids
+    assert [row["uid"] for row in read_all(small_run, "selection")] == uids
+
+
+def test_the_folders_are_those_of_the_design(small_run: Path) -> None:
+    assert {path.name for path in small_run.iterdir() if path.is_dir()} == {
+        *("pairs", "shards", "scores", "selection", "subsets", "samples"),
+        *("resharded", "models", "evaluations", "report"),
+    }
+    assert {path.name for path in small_run.iterdir() if path.is_file()} == {"recipe.yaml", "manifest.json"}
+    gathered = json.loads((small_run / "manifest.json").read_text())["stages"]
+    made = ["resharded/top40", "models/all", "models/top40", "evaluations/all", "evaluations/top40"]
+    assert list(gathered) == [*STAGE_FOLDERS, *made]
+    assert all(manifest["status"] == "complete" for manifest in gathered.values())
+    assert (small_run / "report" / "index.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("percent", [20, 40, 60, 80])
+def test_subsets_are_the_best_of_a_plain_sort(small_run: Path, percent: int) -> None:
+    scores = [(-row["similarity"], row["uid"]) for row in read_all(small_run, "scores")]
+    best = {uid for _, uid in sorted(scores)[: SUCCESS * percent // 100]}
+    assert {row["uid"] for row in pq.read_table(small_run / f"subsets/top{percent}.parquet").to_pylist()} == best
+
+
+def test_samples_are_nested(small_run: Path) -> None:
+    small, large = (set(np.load(small_run / "samples" / f"{size}.npy").tolist()) for size in (10, 30))
+    assert len(small) == 10 and small < large
+
+
+def test_verify_finds_nothing(small_run: Path, command) -> None:
+    ended = command("verify", small_run)
+    assert (ended.status, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert all(line.startswith("ok  ") and "not there" not in line for line in lines)
+    assert lines[0].startswith("ok  shards: 85 rows = 5 duplicates + 72 downloaded + 8 failed, in 3 shards")
+
+
+def test_running_again_changes_nothing(small_run: Path, command) -> None:
+    def state() -> dict[str, tuple[str, int]]:
+        return {
+            name: (
+                hashlib.sha256((small_run / name).read_bytes()).hexdigest(),
+                0 if name in REWRITTEN else (small_run / name).stat().st_mtime_ns,
+            )
+            for name in paths_of(small_run)
+        }
+
+    before = state()
+    ended = command("run", small_run / "recipe.yaml")
+    assert ended.status == 0, ended.err
+    assert state() == before
+
+
+def test_stage_by_stage_on_one_worker_gives_the_same(small_run: Path, run_by_stages: Path) -> None:
+    assert paths_of(run_by_stages) == paths_of(small_run)
+    for name in sorted(paths_of(small_run)):
+        one, other = small_run / name, run_by_stages / name
+        if name.endswith(".parquet"):
+            assert content_digest(str(one)) == content_digest(str(other)), name
+        elif name.startswith("shards/") and name.endswith("_stats.json"):
+            assert without_times(one) == without_times(other), name
+        elif name.endswith("log.jsonl"):
+            assert losses(one) == losses(other), name
+        elif not name.endswith("manifest.json"):
+            assert one.read_bytes() == other.read_bytes(), name
+
+
+def test_manifests_of_both_agree_times_aside(small_run: Path, run_by_stages: Path) -> None:
+    one, other = stages(str(small_run)), stages(str(run_by_stages))
+    assert list(one) == list(other)
+    for name, manifest in one.items():
+        times = {"started_at": other[name].started_at, "finished_at": other[name].finished_at}
+        assert manifest.model_copy(update=times) == other[name], name
+
+
+def test_report_alone_needs_no_stage_again(run_by_stages: Path, command) -> None:
+    page = run_by_stages / "report" / "index.html"
+    before = page.read_bytes()
+    page.unlink()
+    ended = command("report", run_by_stages)
+    assert (ended.status, ended.out) == (0, f"{page}\n")
+    assert page.read_bytes() == before
+
+
+def without_times(stats: Path) -> dict:
+    content = json.loads(stats.read_text())
+    return {key: value for key, value in content.items() if not key.endswith("_time") and key != "duration"}
+
+
+def losses(log: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows]

@@ -1,0 +1,77 @@
+"""Subset files, against plain Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import InputError
+from schemas.members import as_raw, as_strings, find, read_members
+from schemas.uid import UID_U64_PAIR
+
+# Zero bytes at either end: numpy's byte strings drop them where they may.
+raw_uids = st.lists(st.binary(min_size=16, max_size=16) | st.sampled_from([bytes(16), b"\1" + bytes(15)]), unique=True)
+
+
+def as_array(uids: list[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(uids), np.uint8).reshape(-1, 16)
+
+
+@given(raw_uids, raw_uids)
+def test_find_is_set_membership(members: list[bytes], asked: list[bytes]) -> None:
+    found = find(as_strings(as_array(sorted(members))), as_array(asked))
+    assert found.tolist() == [uid in set(members) for uid in asked]
+
+
+@given(raw_uids)
+def test_strings_and_raw_are_inverse_and_sort_alike(uids: list[bytes]) -> None:
+    strings = as_strings(as_array(uids))
+    assert [row.tobytes() for row in as_raw(strings)] == uids
+    assert [row.tobytes() for row in as_raw(np.sort(strings))] == sorted(uids)
+
+
+@settings(max_examples=30)
+@given(raw_uids, st.booleans())
+def test_an_npy_is_read_with_and_without_header(tmp_path_factory, uids: list[bytes], header: bool) -> None:
+    path = tmp_path_factory.mktemp("subset") / "subset.npy"
+    pairs = np.array([(int.from_bytes(u[:8], "big"), int.from_bytes(u[8:], "big")) for u in uids], UID_U64_PAIR)
+    if header:
+        np.save(path, pairs)
+    else:
+        pairs.tofile(path)
+    assert [row.tobytes() for row in as_raw(read_members(str(path)))] == sorted(uids)
+
+
+@pytest.mark.parametrize("array", [np.zeros(4), np.zeros((2, 2), UID_U64_PAIR), np.zeros(3, "u8,u4")])
+def test_another_npy_is_refused(tmp_path: Path, array: np.ndarray) -> None:
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(InputError, match=r"x\.npy: not a subset: it holds"):
+        read_members(str(tmp_path / "x.npy"))
+
+
+def test_an_npy_that_would_have_to_be_unpickled_is_refused(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"x\.npy: not a readable npy file"):
+        read_members(str(path))
+
+
+def test_a_truncated_npy_is_refused(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros(4, "u8,u8"))
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"x\.npy: not a readable npy file"):
+        read_members(str(path))
+
+
+def test_uids_that_are_not_hexadecimal_are_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"uid": ["z" * 32]}), path)
+    with pytest.raises(InputError, match="column 'uid' holds a value that is not 32 hex digits"):
+        read_members(str(path))

@@ -16,9 +16,9 @@ from benchmarks.timing import Contender, Row, clocked, compare, cores, python
 from schemas.recipe import DownloadOptions
 
 PHOTOS = 60
-ADDRESSES = 1_800
+ADDRESSES = 1_200
 """URLs asked for; each photo is served under many, so that few have to be made."""
-SHARD_SIZE = 450
+SHARD_SIZE = 300
 THREAD_COUNTS = (16, 64)
 """Of img2dataset, per process: which of them is better depends on the machine, so both run."""
 

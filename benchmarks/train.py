@@ -10,7 +10,7 @@ from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Measured, Row, compare, python
 
 TOWER = "regnet-tiny-64"
-BATCH, STEPS, LOG_STEPS = 256, 6, 3
+BATCH, STEPS, LOG_STEPS = 256, 4, 2
 WITHOUT = """
 from training import runtime, train
 runtime._keep_freed_memory = lambda: None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import re
 import shutil
@@ -27,7 +26,7 @@ from schemas.manifest import manifest_path, read_manifest
 
 PAIRS = 12
 PROGRESS = re.compile(r"[a-z]+( \([a-z]+\))?: [\d,]+/[\d,]+ \(\d+%\), .*")
-OPTIONS = {
+OPTIONS: dict[str, type[recipe.Options]] = {
     "download": recipe.DownloadOptions,
     "score": recipe.ScoreOptions,
     "select": recipe.SelectOptions,
@@ -125,7 +124,7 @@ def test_a_corrupt_shard(work: Path, command, status_of, stage: str) -> None:
     status_of("select", "--scores", work / "scores", "--out", work, "--fraction", "100", *ONE_WORKER)
     tar = truncated_tar(work)
     everything = ["--shards", work / "shards", "--out", work / "out"]
-    arguments = {
+    arguments: dict[str, list] = {
         "score": [*everything, *ONE_WORKER],
         "reshard": [*everything, "--subset", work / "subsets" / "top100.npy", *ONE_WORKER],
         "train": [*everything, "--samples", "8", "--batch-size", "4", "--warmup-steps", "0"],
@@ -285,4 +284,4 @@ def test_beam_options_reach_the_runner(made: Path, command, monkeypatch, tmp_pat
     assert ended.status == 0, ended.err
     options = built[0]._options.view_as(DirectOptions)
     assert (options.direct_running_mode, options.direct_num_workers) == ("multi_threading", 3)
-    assert inspect.getmodule(type(built[0].runner)).__name__.startswith("apache_beam.runners.direct")
+    assert type(built[0].runner).__module__.startswith("apache_beam.runners.direct")

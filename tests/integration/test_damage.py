@@ -58,7 +58,7 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 + 100])
 
 
-def change_json(path: Path, **values: object) -> None:
+def change_json(path: Path, values: dict[str, object]) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
@@ -77,12 +77,12 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("shards/00001.parquet", Path.unlink, "shards/00001.parquet: no such file"),
     (
         "shards/00000_stats.json",
-        partial(change_json, duplicates=1),
+        partial(change_json, values={"duplicates": 1}),
         "shards: its manifest counts 85 of rows, its shards 86",
     ),
     (
         "shards/00001_stats.json",
-        partial(change_json, successes=1),
+        partial(change_json, values={"successes": 1}),
         "shards/00001.parquet: 32 rows are success, its stats file says 1",
     ),
     ("shards/00001_stats.json", truncate, "shards/00001_stats.json: not the stats of a shard"),
@@ -104,7 +104,11 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
         "subsets/top20.parquet: its content is not",
     ),
     ("subsets/top40.npy", change_npy, "subsets/top40.npy: its content is not"),
-    ("subsets/manifest.json", partial(change_json, status="running"), "subsets: select is not finished there"),
+    (
+        "subsets/manifest.json",
+        partial(change_json, values={"status": "running"}),
+        "subsets: select is not finished there",
+    ),
     ("samples/30.parquet", drop_row, "samples/30.parquet: its content is not"),
     ("samples/10.npy", Path.unlink, "samples/10.npy: no such file"),
     (
@@ -115,7 +119,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("resharded/top40/00002.parquet", drop_row, "resharded/top40/00002.tar: row 1: the sample's key"),
     (
         "resharded/top40/sizes.json",
-        partial(change_json, **{"00000.tar": 11}),
+        partial(change_json, values={"00000.tar": 11}),
         "resharded/top40/sizes.json: is not what the shards hold",
     ),
     (
@@ -126,7 +130,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("models/all/manifest.json", Path.unlink, "models/all: holds no manifest.json"),
     (
         "evaluations/all/manifest.json",
-        partial(change_json, inputs={"model": "0", "data": "0"}),
+        partial(change_json, values={"inputs": {"model": "0", "data": "0"}}),
         "evaluations/all: was made from another all",
     ),
 ]

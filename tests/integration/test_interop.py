@@ -65,9 +65,9 @@ def test_open_clip_loads_the_weights(small_run: Path, name: str) -> None:
     with torch.inference_mode():
         pixels = preprocess(image)[None]
         assert torch.equal(pixels[0], ours.preprocess(image))
-        assert torch.equal(theirs.eval().encode_image(pixels), ours.model.encode_image(pixels))
+        assert torch.equal(theirs.eval().encode_image(pixels), ours.model.encode_image(pixels))  # type: ignore[operator]
         tokens = tokenizer(captions)
-        assert torch.equal(theirs.encode_text(tokens), ours.model.encode_text(tokens))
+        assert torch.equal(theirs.encode_text(tokens), ours.model.encode_text(tokens))  # type: ignore[operator]
 
 
 def test_the_two_models_differ(small_run: Path) -> None:

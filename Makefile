@@ -30,10 +30,15 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# Rebuilds the builtin reference, the quickstart's pairs and its tasks from the lab data (see pipelines/builtin).
+# Rebuilds the builtin reference, the quickstart's pairs and its tasks from LAB (see pipelines/builtin/README.md).
 builtin: $(READY)
 	$(BIN)/python -m pipelines.builtin.pool --data $(LAB) --out build/builtin
-	$(BIN)/clipsieve train --shards build/builtin/shards --out build/builtin/model $$(cat pipelines/builtin/flags.txt)
+	cp build/builtin/quickstart/pairs.parquet pipelines/quickstart/
+	cp -r build/builtin/tasks/. evaluation/tasks/
+	$(BIN)/clipsieve train --shards build/builtin/shards --out build/builtin/model --tower regnet-tiny-64 \
+	  --samples 204800 --batch-size 256 --augment crop_flip --warmup-steps 100 --weight-decay 0.5
+	$(BIN)/python -m pipelines.builtin.ship --model build/builtin/model
+	$(BIN)/python -m evaluation.separation --model pipelines/builtin --pairs build/builtin/held_out.parquet
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -99,6 +99,8 @@ def main() -> None:
     pool = list(capped(pair for pair in fit if places[pair[1]] >= TASKS))
     write_training_shard(train, files.join(options.out, "shards"))
     write_pairs(pool, files.join(options.out, "quickstart", "pairs.parquet"))
+    held_out = [(p, g) for p, g in zip(pictures, groups, strict=True) if g in held and p.is_openclipart and p.title]
+    write_pairs(held_out, files.join(options.out, "held_out.parquet"))
     write_retrieval(tasks, files.join(options.out, "tasks", "wds_openclipart_titles"))
     write_zero_shot(tasks, files.join(options.out, "tasks", "wds_openclipart_folders"))
     print(f"train {len(train)} pictures, quickstart {len(pool)} pairs, tasks {len(tasks)} pictures")
@@ -176,7 +178,7 @@ def capped(pictures: Iterable[tuple[Picture, str]]) -> Iterator[tuple[Picture, s
 
 
 def write_pairs(pool: list[tuple[Picture, str]], path: str) -> None:
-    """The quickstart's pairs, images as they are."""
+    """Pairs with their images as they are, and the group of near-duplicates that each is of."""
     rows = [{"id": p.id, "title": p.title, "creator": p.creator, "group": group, "image": p.image} for p, group in pool]
     with files.atomic_write(path) as stream:
         pq.write_table(pa.Table.from_pylist(rows), stream, compression="zstd")

@@ -12,6 +12,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+from schemas import files
 from schemas.manifest import manifest_path
 from schemas.models import CONFIG_NAME, MERGES_NAME, WEIGHTS_NAME
 
@@ -25,7 +26,7 @@ def main() -> None:
     model = parser.parse_args().model
     weights = safetensors.torch.load_file(model / WEIGHTS_NAME)
     halves = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in weights.items()}
-    safetensors.torch.save_file(halves, FOLDER / WEIGHTS_NAME)
+    files.write_bytes(str(FOLDER / WEIGHTS_NAME), safetensors.torch.save(halves))
     for name in (CONFIG_NAME, MERGES_NAME):
         shutil.copyfile(model / name, FOLDER / name)
     shutil.copyfile(manifest_path(str(model)), FOLDER / "manifest.json")

@@ -18,12 +18,13 @@ from tqdm import tqdm
 from evaluation import retrieval, zero_shot
 from evaluation.datasets import BUILTIN, RetrievalTask, ZeroShotTask, find_tasks, read_task
 from evaluation.embeddings import embed_images
-from evaluation.results import Outcome, read_rows, results_digest, write_rows, write_samples
+from evaluation.results import Outcome, read_rows, write_rows, write_samples
 from schemas import files
 from schemas.errors import ClipsieveError
 from schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
 from schemas.models import LoadedModel, load_model
 from schemas.recipe import EvaluateOptions, parse_options
+from schemas.results import results_digest
 
 PROTOCOL = 1  # grows with every change that can move a metric
 PRESET = "openclip"  # the model's own preprocessing

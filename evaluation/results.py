@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from schemas import files
 from schemas.errors import InputError
-from schemas.tables import Table, content_digest, write_table
+from schemas.results import RESULTS_NAME, SAMPLES_NAME
+from schemas.tables import Table, write_table
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Outcome:
 
 
 def results_path(out: str) -> str:
-    return files.join(out, "results.jsonl")
+    return files.join(out, RESULTS_NAME)
 
 
 def read_rows(out: str) -> list[dict[str, Any]]:
@@ -48,11 +49,4 @@ def write_rows(out: str, rows: list[dict[str, Any]]) -> None:
 
 def write_samples(out: str, key: str, outcome: Outcome) -> None:
     for suffix, (table, data) in outcome.tables.items():
-        write_table(data, table, files.join(out, "samples", f"{key}{suffix}.parquet"))
-
-
-def results_digest(out: str) -> str:
-    """Digest of the rows and of what the per-sample tables hold."""
-    samples = files.list_files(files.join(out, "samples"), ".parquet")
-    parts = [f"{files.name_of(path)} {content_digest(path)}" for path in samples]
-    return files.sha256_text(files.sha256_file(results_path(out)), *parts)
+        write_table(data, table, files.join(out, SAMPLES_NAME, f"{key}{suffix}.parquet"))

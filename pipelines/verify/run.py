@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipelines.verify.checks import Check, expect, finished_manifest
+from pipelines.verify.pairs import check_pairs
 from pipelines.verify.resharded import check_resharded
 from pipelines.verify.scores import check_scores
 from pipelines.verify.selection import check_samples, check_selection, check_subsets
@@ -13,6 +14,7 @@ from schemas import files
 from schemas.errors import InputError
 from schemas.manifest import STAGE_FOLDERS, STAGE_PARENTS, Manifest
 from schemas.models import WEIGHTS_NAME
+from schemas.results import results_digest
 
 _MADE_FROM = (
     ("scores", "shards", ["shards"]),
@@ -33,7 +35,7 @@ def run(run_dir: str) -> list[Check]:
     """
     if not files.exists(run_dir):
         raise InputError(f"{run_dir}: no such folder")
-    checks = [*_check_data(run_dir), *_check_models(run_dir), *_check_lineage(run_dir)]
+    checks = [*_check_data(run_dir), *_check_models(run_dir), *_check_evaluations(run_dir), *_check_lineage(run_dir)]
     if not any(files.exists(files.join(run_dir, name)) for name in (*STAGE_FOLDERS, *STAGE_PARENTS)):
         raise InputError(f"{run_dir}: holds none of {', '.join((*STAGE_FOLDERS, *STAGE_PARENTS))}")
     return checks
@@ -41,6 +43,8 @@ def run(run_dir: str) -> list[Check]:
 
 def _check_data(run_dir: str) -> Iterator[Check]:
     shards, scores, selection, subsets, samples = (files.join(run_dir, name) for name in STAGE_FOLDERS)
+    tables = files.list_files(files.join(run_dir, "pairs"), ".parquet") if files.exists(shards) else []
+    yield check_pairs(tables[0], shards) if len(tables) == 1 else _absent("pairs")
     yield check_shards(shards) if files.exists(shards) else _absent("shards")
     yield check_scores(scores, shards) if files.exists(scores) else _absent("scores")
     if files.exists(selection):
@@ -67,6 +71,16 @@ def _check_models(run_dir: str) -> Iterator[Check]:
         yield Check(f"models/{files.name_of(folder)}", "its weights are those that its manifest describes")
     if not folders:
         yield _absent("models")
+
+
+def _check_evaluations(run_dir: str) -> Iterator[Check]:
+    folders = files.list_folders(files.join(run_dir, "evaluations"))
+    for folder in folders:
+        same = results_digest(folder) == finished_manifest(folder).digest
+        expect(same, f"{folder}: its results.jsonl or samples are not those that its manifest describes")
+        yield Check(f"evaluations/{files.name_of(folder)}", "its results are those that its manifest describes")
+    if not folders:
+        yield _absent("evaluations")
 
 
 def _check_lineage(run_dir: str) -> Iterator[Check]:

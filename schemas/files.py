@@ -115,6 +115,12 @@ def write_bytes(path: str, data: bytes) -> None:
         stream.write(data)
 
 
+def write_if_changed(path: str, data: bytes) -> None:
+    """Write ``data``, unless ``path`` holds just that: a run that is run again leaves its files alone."""
+    if not exists(path) or read_bytes(path) != data:
+        write_bytes(path, data)
+
+
 def sha256_file(path: str) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
     digest = hashlib.sha256()

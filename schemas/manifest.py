@@ -136,7 +136,7 @@ def gather(run_dir: str) -> None:
     """Write ``run_dir``/manifest.json: the manifests of all its stages in one file."""
     gathered = {name: manifest.model_dump() for name, manifest in stages(run_dir).items()}
     content = json.dumps({"stages": gathered}, indent=1, ensure_ascii=False)
-    files.write_bytes(files.join(run_dir, "manifest.json"), content.encode() + b"\n")
+    files.write_if_changed(files.join(run_dir, "manifest.json"), content.encode() + b"\n")
 
 
 def now() -> str:

@@ -15,12 +15,15 @@ from schemas import files
 from schemas.errors import InputError
 from schemas.tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS, ZERO_SHOT_SAMPLES, Table, read_table
 
-_SAMPLE_FILES: dict[str, tuple[str, Table]] = {
-    "acc1": ("", ZERO_SHOT_SAMPLES),
-    "text_retrieval_recall@1": (".images", RETRIEVAL_IMAGES),
-    "image_retrieval_recall@1": (".texts", RETRIEVAL_TEXTS),
+_SAMPLE_FILES: dict[str, tuple[str, Table, int]] = {
+    "acc1": ("", ZERO_SHOT_SAMPLES, 1),
+    "text_retrieval_recall@1": (".images", RETRIEVAL_IMAGES, 1),
+    "text_retrieval_recall@10": (".images", RETRIEVAL_IMAGES, 10),
+    "image_retrieval_recall@1": (".texts", RETRIEVAL_TEXTS, 1),
+    "image_retrieval_recall@10": (".texts", RETRIEVAL_TEXTS, 10),
 }
-"""Of each metric, the suffix and the table of the file that holds the rank of each sample's right answer."""
+"""Of each metric, the suffix and the table of the file that holds the rank (0 is first) of each sample's right
+answer, and the rank below which it counts."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,12 @@ def _hits(model: ModelRun, result: Result) -> pa.Table | None:
     """
     if result.metric not in _SAMPLE_FILES:
         return None
-    suffix, table = _SAMPLE_FILES[result.metric]
+    suffix, table, within = _SAMPLE_FILES[result.metric]
     path = files.join(model.samples_folder, f"{result.task}{suffix}.parquet")
     if not files.exists(path):
         return None
     rows = read_table(path, table, ["id", "rank"])
-    right = pc.equal(rows["rank"], 0).cast(pa.float64())
+    right = pc.less(rows["rank"], within).cast(pa.float64())
     images = pa.table({"id": rows["id"], "right": right}).group_by("id").aggregate([("right", "sum")])
     hit = pc.multiply(images["right_sum"], len(images) / max(1, len(rows)))
     mean = pc.mean(hit).as_py()

@@ -84,6 +84,7 @@ def _results_of(row: dict[str, Any]) -> list[Result]:
             samples=row["samples"],
         )
         for metric in metrics
+        if metric in row["metrics"]
     ]
 
 

@@ -27,7 +27,7 @@ def run(run_dir: str) -> str:
     """
     page = render(collect(run_dir))
     path = files.join(run_dir, "report", "index.html")
-    files.write_bytes(path, page.encode("utf-8", "replace"))
+    files.write_if_changed(path, page.encode("utf-8", "replace"))
     manifest.gather(run_dir)
     return path
 

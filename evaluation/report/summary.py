@@ -5,26 +5,22 @@ from __future__ import annotations
 from rich.table import Table
 
 from evaluation.report import words
-from evaluation.report.models import ModelRun, Result, read_models
+from evaluation.report.models import Result, read_models
 from schemas.manifest import stages
 
 
 def summary_table(run_dir: str) -> Table:
-    """One row a model, one column a metric, each value in percent with its 95% interval."""
+    """One column a model, one row a metric, each value in percent with its 95% interval."""
     models = read_models(run_dir, stages(run_dir))
-    measures = list(dict.fromkeys((r.dataset, r.metric) for model in models for r in model.results))
-    table = Table("model", "trained on", "pairs", "samples seen")
-    for dataset, metric in measures:
-        table.add_column(f"{dataset}\n{words.metric(metric)}", justify="right")
-    for model in models:
-        by_measure = {(r.dataset, r.metric): r for r in model.results}
-        table.add_row(*_origin(model), *(_percent(by_measure.get(measure)) for measure in measures))
+    table = Table("", *(model.name for model in models))
+    table.add_row("trained on", *(words.subset(model.subset) for model in models))
+    table.add_row("pairs", *(f"{model.pairs:,}" for model in models))
+    table.add_row("samples seen", *(f"{model.manifest.counts['samples_seen']:,}" for model in models), end_section=True)
+    found = {(r.dataset, r.metric, model.name): r for model in models for r in model.results}
+    for dataset, metric in dict.fromkeys((dataset, metric) for dataset, metric, _ in found):
+        values = (_percent(found.get((dataset, metric, model.name))) for model in models)
+        table.add_row(f"{dataset}: {words.metric(metric)}", *values)
     return table
-
-
-def _origin(model: ModelRun) -> tuple[str, str, str, str]:
-    seen = model.manifest.counts["samples_seen"]
-    return model.name, words.subset(model.subset), f"{model.pairs:,}", f"{seen:,}"
 
 
 def _percent(result: Result | None) -> str:

@@ -26,12 +26,19 @@ LOSSES = {
 METRICS = {
     "acc1": "accuracy (top 1)",
     "text_retrieval_recall@1": "image → text, recall@1",
+    "text_retrieval_recall@10": "image → text, recall@10",
     "image_retrieval_recall@1": "text → image, recall@1",
+    "image_retrieval_recall@10": "text → image, recall@10",
 }
 
 TASK_METRICS = {
     "zeroshot_classification": ("acc1",),
-    "zeroshot_retrieval": ("text_retrieval_recall@1", "image_retrieval_recall@1"),
+    "zeroshot_retrieval": (
+        "text_retrieval_recall@1",
+        "text_retrieval_recall@10",
+        "image_retrieval_recall@1",
+        "image_retrieval_recall@10",
+    ),
 }
 """The metrics of each kind of task that the report shows; of an unknown kind, its main metric."""
 

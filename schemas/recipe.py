@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from schemas.errors import InputError
 
@@ -31,6 +31,11 @@ def parse_size(text: str) -> int:
     if size is None or size != int(size):
         raise ValueError(f"{text!r} is not a whole number of pairs, as 250, 10M or 3.4B")
     return int(size)
+
+
+Count = Annotated[
+    int, BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value), Field(gt=0)
+]
 
 
 def size_name(size: int) -> str:
@@ -78,13 +83,8 @@ class SelectOptions(Options):
     """Which subsets and samples are cut from the scores."""
 
     fractions: tuple[Fraction, ...] = Field((20, 40, 60, 80), description="percentages of the pairs that score best")
-    sizes: tuple[Positive, ...] = Field((), description="pairs in each nested sample, as 250 or 10M")
+    sizes: tuple[Count, ...] = Field((), description="pairs in each nested sample, as 250 or 10M")
     seed: Seed = 0
-
-    @field_validator("sizes", mode="before")
-    @classmethod
-    def _in_words(cls, sizes: Any) -> Any:
-        return [parse_size(size) if isinstance(size, str) else size for size in sizes]
 
     @field_validator("fractions")
     @classmethod
@@ -106,7 +106,7 @@ class TrainOptions(Options):
     """One training run."""
 
     tower: str = Field("vit-tiny-64", description="a tower of training/towers, or the path of an open_clip config")
-    samples: Positive = Field(100_000, description="samples seen in the whole run")
+    samples: Count = Field(100_000, description="samples seen in the whole run, as 100000 or 10M")
     batch_size: Positive = Field(256, description="pairs in a step over all processes")
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3

@@ -44,8 +44,8 @@ def run(run_dir: str) -> list[Check]:
 def _check_data(run_dir: str) -> Iterator[Check]:
     shards, scores, selection, subsets, samples = (files.join(run_dir, name) for name in STAGE_FOLDERS)
     tables = files.list_files(files.join(run_dir, "pairs"), ".parquet") if files.exists(shards) else []
-    yield check_pairs(tables[0], shards) if len(tables) == 1 else _absent("pairs")
     yield check_shards(shards) if files.exists(shards) else _absent("shards")
+    yield check_pairs(tables[0], shards) if len(tables) == 1 else _absent("pairs")
     yield check_scores(scores, shards) if files.exists(scores) else _absent("scores")
     if files.exists(selection):
         check, ranked = check_selection(selection, scores)

@@ -63,6 +63,7 @@ def change_json(path: Path, values: dict[str, object]) -> None:
 
 
 DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
+    ("pairs/pairs.parquet", drop_row, "pairs/pairs.parquet: not the table that"),
     ("shards/00001.tar", partial(flip_byte, after=JPEG_START), "shards/00001.tar: its bytes are not those"),
     ("shards/00001.tar", truncate, "shards/00001.tar: not a readable tar"),
     ("shards/00002.tar", partial(remove_member, extension=".jpg"), "shards/00002.tar: sample 0000200 has no"),
@@ -128,6 +129,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
         "models/top40/open_clip_model.safetensors: not the weights",
     ),
     ("models/all/manifest.json", Path.unlink, "models/all: holds no manifest.json"),
+    ("evaluations/top40/results.jsonl", truncate, "evaluations/top40: its results.jsonl or samples are not"),
     (
         "evaluations/all/manifest.json",
         partial(change_json, values={"inputs": {"model": "0", "data": "0"}}),

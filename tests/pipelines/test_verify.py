@@ -23,6 +23,7 @@ from schemas.files import sha256_file
 from schemas.manifest import begin, finish, input_digest
 from schemas.models import WEIGHTS_NAME
 from schemas.recipe import DownloadOptions, ReshardOptions, ScoreOptions, SelectOptions
+from schemas.results import RESULTS_NAME, results_digest
 
 IN_PROCESS = ["--runner=FnApiRunner"]
 PAIRS = 60
@@ -279,7 +280,8 @@ def test_models_and_evaluations_lead_back_to_their_origin(a_run: Path, tiny_mode
     opened = begin(str(model), "train", {"subset": "top40"}, inputs)
     weights = finish(str(model), opened, {}, sha256_file(str(model / WEIGHTS_NAME))).digest
     opened = begin(str(evaluation), "evaluate", {}, {"model": str(weights)})
-    finish(str(evaluation), opened, {}, "0")
+    (evaluation / RESULTS_NAME).write_text("{}\n")
+    finish(str(evaluation), opened, {}, results_digest(str(evaluation)))
     checks = {check.what: check.detail for check in verify.run(str(a_run))}
     assert checks["models/top40"].startswith("its weights are those")
     assert checks["manifests"].startswith("9 recorded inputs")

@@ -105,8 +105,8 @@ def stop_requests() -> Iterator[threading.Event]:
 def _keep_freed_memory() -> None:
     """Let glibc keep what a step frees for the next step, instead of giving it back to the kernel.
 
-    By default every large activation is mapped and unmapped anew, and its pages are zeroed again: on a
-    machine of two virtual cores a RegNet step at batch 256 ran at 37 images/s so, and at 462 with this.
+    By default every large activation is mapped and unmapped anew, and its pages are zeroed again: on two virtual
+    cores a RegNet step at batch 256 took 1.5 times as long so, and ten times as long while others were busy there.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

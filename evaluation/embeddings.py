@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +15,7 @@ from PIL import Image
 
 from schemas.errors import ClipsieveError, InputError
 from schemas.models import LoadedModel
+from schemas.streams import batched, map_ahead
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,15 +31,15 @@ def embed_images(model: LoadedModel, images: Iterable[tuple[str, bytes]], batch_
     """
     workers = min(8, len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers) as pool:
-        pixels = _map_ahead(pool, partial(_pixels, model), images, ahead=2 * batch_size)
-        batches = (torch.stack(batch) for batch in _batched(pixels, batch_size))
+        pixels = map_ahead(pool, partial(_pixels, model), images, ahead=2 * batch_size)
+        batches = (torch.stack(batch) for batch in batched(pixels, batch_size))
         return _encode(model, "encode_image", batches)
 
 
 def embed_texts(model: LoadedModel, texts: Sequence[str], batch_size: int) -> np.ndarray:
     """texts[N] -> float32[N, D] of unit length; equal texts have equal rows, bit for bit."""
     unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    batches = (model.tokenizer(batch) for batch in _batched(unique, batch_size))
+    batches = (model.tokenizer(batch) for batch in batched(unique, batch_size))
     return _encode(model, "encode_text", batches)[[unique[text] for text in texts]]
 
 
@@ -71,20 +70,3 @@ def _encode(model: LoadedModel, tower: str, batches: Iterable[torch.Tensor]) -> 
     if not np.isfinite(embeddings).all():
         raise ClipsieveError(f"{model.name}: the model gives embeddings that are not finite")
     return embeddings
-
-
-def _map_ahead(pool: ThreadPoolExecutor, call: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """Results of ``call`` in the items' order; at most ``ahead`` are begun before they are asked for."""
-    begun: deque[Future[R]] = deque()
-    for item in items:
-        begun.append(pool.submit(call, item))
-        if len(begun) > ahead:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -8,11 +8,9 @@ scored together.
 from __future__ import annotations
 
 import io
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from schemas.errors import InputError
 from schemas.models import LoadedModel
 from schemas.samples import Sample
+from schemas.streams import batched, map_ahead
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,7 +62,7 @@ def embed(samples: Iterable[Sample], reference: LoadedModel, path: str, batch_si
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return _concatenate(list(_map_ahead(pool, embed_batch, _batches(samples, batch_size), threads + 1)))
+            return _concatenate(list(map_ahead(pool, embed_batch, batched(samples, batch_size), threads + 1)))
     finally:
         torch.set_num_threads(before)
 
@@ -76,23 +75,6 @@ def decode(sample: Sample, path: str) -> Image.Image:
         raise InputError(f"{path}: {error}") from error
     except _DECODE_ERRORS as error:
         raise InputError(f"{path}: sample {sample.key}: its image cannot be decoded ({error})") from error
-
-
-def _map_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """`pool.map` that takes no more than ``ahead`` items before their results are asked for."""
-    running: deque[Future[R]] = deque()
-    for item in items:
-        running.append(pool.submit(work, item))
-        if len(running) >= ahead:
-            yield running.popleft().result()
-    while running:
-        yield running.popleft().result()
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def _concatenate(batches: list[Embedded]) -> Embedded:

@@ -75,7 +75,7 @@ def _samples_of(stream: IO[bytes], path: str) -> Iterator[Sample]:
     members: dict[str, bytes] = {}
     for member, data in _members_of(stream, path):
         match = MEMBER_PATTERN.fullmatch(member.name)
-        if match is None or not member.isreg():
+        if match is None:
             raise InputError(f"{path}: member {member.name!r} is not a plain KEY.EXTENSION file")
         stem, extension = match.groups()
         if stem != key:
@@ -94,12 +94,15 @@ def _members_of(stream: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarInfo,
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
+                if not member.isreg():
+                    raise InputError(f"{path}: member {member.name!r} is not a regular file")
                 content = tar.extractfile(member)
                 data = content.read() if content is not None else b""
                 if len(data) != member.size:
                     raise tarfile.ReadError("unexpected end of data")
                 yield member, data
-                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it met: memory would grow with the shard
+                # tarfile keeps every header it met: memory would grow with the shard.
+                tar.members = []  # type: ignore[attr-defined]
             stream.seek(tar.offset)
             if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a damaged header for the end
                 raise tarfile.ReadError(f"no member header at byte {tar.offset}")

@@ -231,7 +231,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(web, tmp_path):
     command = [sys.executable, "-m", "pipelines.download", "--pairs", path, "--out", str(killed)]
     command += ["--allow-hosts", *chosen.allow_hosts, *flags.split(), "--", *ONE_PROCESS]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
-        _wait_for(killed / "00001_stats.json", running)
+        _wait_for(lambda: (killed / "00001_stats.json").exists() and any(killed.glob(".00002.*")), running)
         running.send_signal(signal.SIGKILL)
     leftovers = list(killed.glob(".*.tmp.*"))
     assert len(leftovers) == 1
@@ -247,9 +247,9 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(web, tmp_path):
     assert data_files(killed) == data_files(whole)
 
 
-def _wait_for(path, running):
+def _wait_for(condition, running):
     deadline = time.monotonic() + 60
-    while not path.exists():
+    while not condition():
         assert running.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)

@@ -36,11 +36,6 @@ def exists(path: str) -> bool:
     return bool(fs.exists(inner))
 
 
-def make_folder(path: str) -> None:
-    fs, inner = filesystem(path)
-    fs.makedirs(inner, exist_ok=True)
-
-
 def list_files(folder: str, suffix: str) -> list[str]:
     """Sorted paths of the files directly in ``folder`` whose name ends in ``suffix``; temporary ones left out."""
     fs, inner = filesystem(folder)

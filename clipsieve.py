@@ -16,7 +16,7 @@ import rich
 import typer
 
 from schemas import files, recipe
-from schemas.errors import ClipsieveError, InputError
+from schemas.errors import ClipsieveError, InputError, SignalError, signals_as_errors
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,10 @@ app = typer.Typer(
 )
 
 Out = Annotated[str, typer.Option("--out", help="folder to write")]
+OptOutList = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--opt-out", help="list of uids, URLs and domains that must not be used, one a line"),
+]
 QUICKSTART_PORT = 18765
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": False}
 
@@ -59,6 +63,8 @@ def stage(options_model: type[recipe.Options], **settings: Any) -> Callable[[Cal
 def _flag(name: str, field: Any) -> inspect.Parameter:
     is_many = get_origin(field.annotation) is tuple and Ellipsis in get_args(field.annotation)
     spelling = "--" + (name[:-1] if is_many else name).replace("_", "-")
+    if field.annotation is bool and field.default:
+        spelling += f"/--no{spelling[1:]}"
     default = ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
     text = f"{field.description or ''} [default: {'none' if default in ('', None) else default}]".strip()
     if field.annotation is bool:
@@ -78,6 +84,10 @@ def download(
     pairs: Annotated[str, typer.Option(help="Parquet, CSV, TSV or JSONL with url and caption columns")],
     out: Out,
     options: recipe.DownloadOptions,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="try the pairs again whose failure may pass, into added shards")
+    ] = False,
+    opt_out: OptOutList = None,
 ) -> None:
     """Download pairs into shards that img2dataset's readers read.
 
@@ -85,7 +95,7 @@ def download(
     """
     from pipelines import download as room
 
-    _say(out, room.run(pairs, out, options, _beam_args(context)).counts)
+    _say(out, room.run(pairs, out, options, _beam_args(context), retry_failed, opt_out).counts)
 
 
 @stage(recipe.ScoreOptions, context_settings=BEAM)
@@ -94,6 +104,7 @@ def score(
     shards: Annotated[str, typer.Option(help="folder of shards, ours or img2dataset's")],
     out: Out,
     options: recipe.ScoreOptions,
+    opt_out: OptOutList = None,
 ) -> None:
     """Score how well each image matches its caption, with a reference CLIP.
 
@@ -101,23 +112,35 @@ def score(
     """
     from pipelines import score as room
 
-    _say(out, room.run(shards, out, options, _beam_args(context)).counts)
+    _say(out, room.run(shards, out, options, _beam_args(context), opt_out).counts)
 
 
 @stage(recipe.SelectOptions, context_settings=BEAM)
 def select(
     context: typer.Context,
-    scores: Annotated[str, typer.Option(help="folder of Parquet files with uid and similarity")],
+    scores: Annotated[str, typer.Option(help="folder of Parquet files with uid and a score, or one such file")],
     out: Annotated[str, typer.Option("--out", help="folder in which selection/, subsets/ and samples/ are written")],
     options: recipe.SelectOptions,
+    opt_out: OptOutList = None,
+    filters: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="folder of files named as the scores', with a reject_reason for each row"),
+    ] = None,
+    dedup: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="folder of files named as the scores', with a duplicate_of for each row"),
+    ] = None,
 ) -> None:
     """Cut exact top-q% subsets and nested samples from the scores.
 
     Example: `clipsieve select --scores run/scores --out run --fraction 20 --fraction 40 --size 10M`
+
+    DataComp's metadata selects as it is: `clipsieve select --scores metadata --score-column clip_l14_similarity_score
+    --where "original_width >= 200" --combination top30_10M --out run`
     """
     from pipelines import select as room
 
-    _say(out, room.run(scores, out, options, _beam_args(context)).counts)
+    _say(out, room.run(scores, out, options, _beam_args(context), opt_out, filters, dedup).counts)
 
 
 @stage(recipe.ReshardOptions, context_settings=BEAM)
@@ -127,6 +150,7 @@ def reshard(
     subset: Annotated[str, typer.Option(help="a subset: .npy in DataComp's layout, or Parquet with uid")],
     out: Out,
     options: recipe.ReshardOptions,
+    opt_out: OptOutList = None,
 ) -> None:
     """Write one subset as shards of its own, its members copied byte for byte.
 
@@ -134,7 +158,7 @@ def reshard(
     """
     from pipelines import reshard as room
 
-    _say(out, room.run(shards, subset, out, options, _beam_args(context)).counts)
+    _say(out, room.run(shards, subset, out, options, _beam_args(context), opt_out).counts)
 
 
 @stage(recipe.TrainOptions)
@@ -143,6 +167,7 @@ def train(
     out: Out,
     options: recipe.TrainOptions,
     subset: Annotated[Optional[str], typer.Option(help="a subset of the shards; none: all of them")] = None,  # noqa: UP045
+    opt_out: OptOutList = None,
 ) -> None:
     """Train a CLIP model on a subset of shards, without rewriting them.
 
@@ -152,7 +177,7 @@ def train(
     """
     from training import train as room
 
-    _say(out, room.run(shards, subset, out, options).counts)
+    _say(out, room.run(shards, subset, out, options, opt_out).counts)
 
 
 @stage(recipe.EvaluateOptions)
@@ -183,14 +208,16 @@ def report(folder: Annotated[str, typer.Argument(help="a run's folder")]) -> Non
 
 
 @app.command()
-def verify(folder: Annotated[str, typer.Argument(help="a run's folder")]) -> None:
+def verify(folder: Annotated[str, typer.Argument(help="a run's folder")], opt_out: OptOutList = None) -> None:
     """Prove that every input row ended once, and that every file holds what its manifest says.
+
+    With an opt-out list, also that nothing which it names is in any of them.
 
     Example: `clipsieve verify run`
     """
     from pipelines import verify as room
 
-    for check in room.run(folder):
+    for check in room.run(folder, opt_out):
         typer.echo(f"ok  {check.what}: {check.detail}")
 
 
@@ -205,8 +232,9 @@ def run(
     Example: `clipsieve run recipe.yaml --out run`
     """
     chosen = recipe.load_recipe(recipe_file)
-    pairs = chosen.pairs if "://" in chosen.pairs else str(recipe_file.parent / chosen.pairs)
-    run_recipe(chosen, pairs, out or str(recipe_file.parent), _beam_args(context))
+    opt_out = _beside(recipe_file, chosen.opt_out) if chosen.opt_out else None
+    pairs = _beside(recipe_file, chosen.pairs)
+    run_recipe(chosen, pairs, out or str(recipe_file.parent), _beam_args(context), opt_out)
 
 
 @app.command()
@@ -226,35 +254,33 @@ def quickstart(
         run_recipe(chosen, files.join(out, chosen.pairs), out, [])
 
 
-def run_recipe(chosen: recipe.Recipe, pairs: str, out: str, beam_args: list[str]) -> None:
+def run_recipe(chosen: recipe.Recipe, pairs: str, out: str, beam_args: list[str], opt_out: str | None = None) -> None:
     """Run a recipe's stages in order, each into its folder under ``out``; a stage that is done returns at once."""
     shards, scores = files.join(out, "shards"), files.join(out, "scores")
     if chosen.download:
         from pipelines import download as downloading
 
-        _say(shards, downloading.run(pairs, shards, chosen.download, beam_args).counts)
+        _say(shards, downloading.run(pairs, shards, chosen.download, beam_args, opt_out=opt_out).counts)
     if chosen.score:
         from pipelines import score as scoring
 
-        _say(scores, scoring.run(shards, scores, chosen.score, beam_args).counts)
+        _say(scores, scoring.run(shards, scores, chosen.score, beam_args, opt_out).counts)
     if chosen.select:
         from pipelines import select as selecting
 
-        _say(out, selecting.run(scores, out, chosen.select, beam_args).counts)
+        _say(out, selecting.run(scores, out, chosen.select, beam_args, opt_out).counts)
     for part in chosen.reshard:
         from pipelines import reshard as resharding
 
         folder = files.join(out, "resharded", part.subset)
-        _say(
-            folder,
-            resharding.run(shards, _subset(out, part.subset), folder, part.options(), beam_args).counts,
-        )
+        subset = _subset(out, part.subset)
+        _say(folder, resharding.run(shards, subset, folder, part.options(), beam_args, opt_out).counts)
     for training_run in chosen.train:
         from training import train as trainer
 
         folder = files.join(out, "models", training_run.name)
-        subset = _subset(out, training_run.subset) if training_run.subset else None
-        _say(folder, trainer.run(shards, subset, folder, training_run.options()).counts)
+        chosen_pairs = _subset(out, training_run.subset) if training_run.subset else None
+        _say(folder, trainer.run(shards, chosen_pairs, folder, training_run.options(), opt_out).counts)
     if chosen.evaluate:
         from evaluation import evaluate as evaluating
 
@@ -267,6 +293,11 @@ def run_recipe(chosen: recipe.Recipe, pairs: str, out: str, beam_args: list[str]
         page = reporting.run(out)
         rich.print(reporting.summary_table(out))
         typer.echo(page)
+
+
+def _beside(recipe_file: Path, path: str) -> str:
+    """A recipe's path: a relative one is looked up beside the recipe."""
+    return path if "://" in path else str(recipe_file.parent / path)
 
 
 def _subset(out: str, name: str) -> str:
@@ -292,8 +323,9 @@ def _say(folder: str, counts: dict[str, int]) -> None:
 def main() -> None:
     """Entry point: an error of ours is one line on stderr and its exit status, never a traceback (law 10)."""
     try:
-        app()
-    except ClipsieveError as error:
+        with signals_as_errors():
+            app()
+    except (ClipsieveError, SignalError) as error:
         typer.echo(f"clipsieve: {error}", err=True)
         sys.exit(error.exit_status)
 

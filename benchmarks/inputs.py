@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipelines.download_plan import naming
 from pipelines.images import ProcessedImage, process_image
-from pipelines.shards import open_shard
+from pipelines.shards import Outcome, open_shard
 from schemas.outcomes import Status
 from schemas.recipe import DownloadOptions
 from schemas.uid import uid_of
@@ -30,16 +30,19 @@ def pair_shards(scratch: Path) -> Path:
     """A folder of `SHARDS` shards, each of all quickstart pairs as `download` stores them, under other URLs."""
     folder = scratch / "shards"
     table = pq.read_table(io.BytesIO((resources("pipelines.quickstart") / "pairs.parquet").read_bytes()))
-    images = [process_image(data, DownloadOptions()) for data in table["image"].to_pylist()]
+    made = [process_image(data, DownloadOptions()) for data in table["image"].to_pylist()]
+    images = [each.image for each in made if isinstance(each, ProcessedImage)]
     titles, names = table["title"].to_pylist(), naming(SHARDS, len(table))
     for number in range(SHARDS):
-        with open_shard(str(folder), names.shard(number), pa.table({}), 0) as shard:
-            for row, (title, image) in enumerate(zip(titles, images, strict=True)):
-                if isinstance(image, ProcessedImage):
-                    url = f"https://example.org/{number}/{row}"
-                    own = {"uid": uid_of(url, title), "caption": title, "url": url}
-                    ended = {"status": Status.SUCCESS.value, "error_class": None}
-                    shard.write({**own, "key": names.key(number, row), **ended}, image.jpeg)
+        urls = [f"https://example.org/{number}/{row}" for row in range(len(titles))]
+        rows = {
+            "caption": titles,
+            "url": urls,
+            "key": [names.key(number, row) for row in range(len(titles))],
+            "uid": list(map(uid_of, urls, titles)),
+        }
+        with open_shard(str(folder), names.shard(number), pa.schema([]), 0) as shard:
+            shard.write(pa.table(rows), [Outcome({"status": Status.SUCCESS.value}, image) for image in images])
     return folder
 
 

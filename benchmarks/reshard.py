@@ -12,8 +12,9 @@ import webdataset
 
 from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Row, clocked, compare
-from pipelines import reshard, select
+from pipelines import reshard
 from pipelines.rows import read_placed_rows
+from pipelines.sorted_uids import write_uids
 from schemas.recipe import ReshardOptions
 from schemas.samples import list_shards
 from schemas.uid import uid_bytes
@@ -27,7 +28,7 @@ def run(scratch: Path) -> list[Row]:
     rows = pa.concat_tables(read_placed_rows(str(shards), name) for name in list_shards(str(shards)))
     chosen = np.random.default_rng(0).permutation(len(rows))[: int(SHARE * len(rows))]
     members = rows.take(pa.array(chosen))
-    subset = select.write_uids(uid_bytes(members["uid"]), str(scratch / "subset.npy"))
+    subset = write_uids([uid_bytes(members["uid"])], str(scratch / "subset.npy"))
     size = int(members["tar_size"].to_numpy().sum())
     file = scratch / "as-many-bytes"
     file.write_bytes(np.random.default_rng(0).bytes(size))

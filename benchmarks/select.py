@@ -1,7 +1,11 @@
-"""Select: exact cuts of a pool beside DataComp's full sort in memory, and beside only reading the columns."""
+"""Select: exact cuts of a pool beside DataComp's full sort in memory, and beside only reading the columns.
+
+5 million pairs, or as many as ``CLIPSIEVE_BENCHMARK_PAIRS`` says; at 50 million DataComp's way needs 15 GB of memory.
+"""
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -13,36 +17,40 @@ import pyarrow.parquet as pq
 from benchmarks.timing import Contender, Row, clocked, compare
 from pipelines import select
 from schemas.recipe import SelectOptions
-from schemas.uid import UID_U64_PAIR, uid_strings
+from schemas.uid import UID_U64_PAIR, uid_array
 
-FILES, ROWS_PER_FILE = 200, 10_000
-"""As `score` leaves a pool of two million pairs in shards of the default size."""
+PAIRS = int(os.environ.get("CLIPSIEVE_BENCHMARK_PAIRS", "5_000_000"))
+ROWS_PER_FILE = 10_000
+"""As `score` leaves a pool in shards of the default size."""
 COLUMNS = ["uid", "similarity"]
 
 
 def run(scratch: Path) -> list[Row]:
     """Pairs a second from score files to all subsets of the default recipe."""
     scores = scratch / "scores"
-    _write_scores(scores)
+    write_scores(scores, PAIRS)
     work = {
-        "clipsieve select": partial(_select, scores),
+        "clipsieve select": partial(_select, scores, SelectOptions()),
+        "clipsieve select --no-subsets": partial(_select, scores, SelectOptions(subsets=False)),
         "full sort as DataComp's": partial(_full_sort, scores),
         "reading the columns alone": partial(_scan, scores),
     }
     return compare("select", "pairs", [Contender(name, clocked(function)) for name, function in work.items()])
 
 
-def _write_scores(folder: Path) -> None:
+def write_scores(folder: Path, pairs: int) -> None:
+    """Score files of random uids and normal scores."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    for number in range(FILES):
-        uids = uid_strings(rng.integers(0, 256, (ROWS_PER_FILE, 16), np.uint8))
-        similarity = rng.normal(0.2, 0.1, ROWS_PER_FILE).clip(-1, 1).astype(np.float32)
+    for number, start in enumerate(range(0, pairs, ROWS_PER_FILE)):
+        rows = min(ROWS_PER_FILE, pairs - start)
+        uids = uid_array(rng.integers(0, 256, (rows, 16), np.uint8))
+        similarity = rng.normal(0.2, 0.1, rows).clip(-1, 1).astype(np.float32)
         pq.write_table(pa.table({"uid": uids, "similarity": similarity}), folder / f"{number:05d}.parquet")
 
 
-def _select(scores: Path, out: Path) -> int:
-    return select.run(str(scores), str(out), SelectOptions()).counts["pairs"]
+def _select(scores: Path, options: SelectOptions, out: Path) -> int:
+    return select.run(str(scores), str(out), options).counts["pairs"]
 
 
 def _full_sort(scores: Path, out: Path) -> int:

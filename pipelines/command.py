@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import get_origin
+from typing import Any, get_origin
 
-from schemas.errors import ClipsieveError
+from schemas.errors import ClipsieveError, SignalError, signals_as_errors
 from schemas.manifest import Manifest
 from schemas.recipe import Options, parse_options
 
@@ -21,7 +22,8 @@ def run_command(
     """Run a job with ``argv`` (default: the process's) and print its counts; returns the exit status.
 
     ``paths`` become flags that must be given, in the order in which ``run`` takes them; each field of the
-    options is a flag, one with several values takes them side by side. What follows ``--`` is Beam's.
+    options is a flag, one with several values takes them side by side; so is each further parameter of ``run``.
+    What follows ``--`` is Beam's.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     own, beam_args = arguments, []
@@ -29,11 +31,13 @@ def run_command(
         own, beam_args = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
     values = vars(_parser(run, paths, options_model).parse_args(own))
     given = [values.pop(path) for path in paths]
+    further = {name: values.pop(name) for name in _further(run, paths)}
     chosen = {name: value for name, value in values.items() if value is not None}
     try:
         options = parse_options(options_model, chosen, run.__module__)
-        done = run(*given, options, beam_args)
-    except ClipsieveError as error:
+        with signals_as_errors():
+            done = run(*given, options, beam_args, **further)
+    except (ClipsieveError, SignalError) as error:
         print(f"{run.__module__}: {error}", file=sys.stderr)
         return error.exit_status
     print(", ".join(f"{name} {count:,}" for name, count in done.counts.items()))
@@ -53,9 +57,18 @@ def _parser(
     for name, field in options_model.model_fields.items():
         flag, text = f"--{name.replace('_', '-')}", f"{field.description or ''} [default: {field.default}]"
         if field.annotation is bool:
-            parser.add_argument(flag, action="store_const", const=True, help=text)
+            action = argparse.BooleanOptionalAction if field.default else "store_true"
+            parser.add_argument(flag, action=action, default=None, help=text)
         elif get_origin(field.annotation) is tuple:
             parser.add_argument(flag, nargs="*", help=text)
         else:
             parser.add_argument(flag, help=text)
+    for name, default in _further(run, paths).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true" if default is False else "store")
     return parser
+
+
+def _further(run: Callable[..., Manifest], paths: Sequence[str]) -> dict[str, Any]:
+    """The parameters of ``run`` beyond paths, options and Beam's arguments, with their defaults."""
+    further = list(inspect.signature(run).parameters.values())[len(paths) + 2 :]
+    return {parameter.name: parameter.default for parameter in further}

@@ -1,143 +1,138 @@
 """Download a table of (URL, caption) pairs into shards that img2dataset's and webdataset's readers read.
 
-    uid ranges -> packed uids -> by bucket -> rows that repeat a uid -+
-                                                                      +-> by shard -> fetch, decode, write
-    shard plans ------------------------------------------------------+
-
-Only uids, row numbers and plans cross a shuffle; a shard's rows are read, and its images live, in one step.
+What runs on the workers is wired in download_job.py; here a folder is opened, gets one pass or more, and is closed.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
-import apache_beam as beam
-import numpy as np
-
-from pipelines import engine
 from pipelines.command import run_command
-from pipelines.download_plan import ShardPlan, naming, plan_shards
-from pipelines.download_shard import ShardJob, download_shard, with_uids
-from pipelines.duplicates import BUCKET_ROWS, bucket_count, find_duplicates, pack_records, split_buckets
+from pipelines.dead_letters import write_dead_letters
+from pipelines.download_job import download_shards
+from pipelines.download_shard import ShardJob
+from pipelines.download_watch import watched
 from pipelines.fetch import parse_allowed_hosts
-from pipelines.pairs import Columns, PairsTable, iter_rows, open_pairs, parquet_files
+from pipelines.pairs import PairsTable, open_pairs, parquet_files
 from pipelines.pairs_text import is_text_table, text_to_parquet
-from pipelines.progress import progress
+from pipelines.retry import Pass, plan_passes, write_retry_table
 from pipelines.shards import STATS_SUFFIX, ShardStats, read_stats, stats_path
 from schemas import files, manifest
-from schemas.errors import BudgetError, ClipsieveError
+from schemas.errors import BudgetError, ClipsieveError, InputError
 from schemas.manifest import Manifest
+from schemas.opt_out import load_opt_out
+from schemas.outcomes import ErrorClass, Status
 from schemas.recipe import DownloadOptions
-from schemas.uid import uid_bytes
 
 _STATS_THREADS = 16
 
 
-def run(pairs: str, out: str, options: DownloadOptions, beam_args: Sequence[str] = ()) -> Manifest:
+def run(
+    pairs: str,
+    out: str,
+    options: DownloadOptions,
+    beam_args: Sequence[str] = (),
+    retry_failed: bool = False,
+    opt_out: str | None = None,
+) -> Manifest:
     """Download the table ``pairs`` (Parquet file or folder, CSV, TSV or JSONL) into shards in folder ``out``.
 
-    Shards that an earlier run finished are left as they are. Raises InputError for a table that cannot be
-    read or a folder that was begun with another table or recipe, BudgetError when a greater share of the
-    pairs than ``options.max_failure_share`` failed (the shards are complete and kept all the same).
+    Shards that an earlier run finished are left as they are. With ``retry_failed`` a folder that is complete gets
+    another pass: the rows whose failure may pass are tried again, into added shards. What the file ``opt_out``
+    lists is not asked for. Raises InputError for a table that cannot be read or a folder that was begun with
+    another table or recipe, BudgetError when a greater share of the pairs than ``options.max_failure_share``
+    failed (what was downloaded is kept all the same).
     """
     parse_allowed_hosts(options.allow_hosts)
-    recipe, inputs = options.model_dump(mode="json"), {"pairs": manifest.input_digest(pairs)}
-    if manifest.read_manifest(out) is not None:
-        opened = manifest.begin(out, "download", recipe, inputs)
-        if opened.complete:
-            return _within_budget(opened, options)
+    recipe = options.model_dump(mode="json")
+    inputs = {"pairs": manifest.input_digest(pairs), **load_opt_out(opt_out).inputs}
+    opened = manifest.begin(out, "download", recipe, inputs) if manifest.read_manifest(out) else None
+    if retry_failed and not (opened and (opened.complete or opened.earlier)):
+        raise InputError(f"{out}: there is nothing to retry before download is complete; run it without --retry-failed")
+    if opened and opened.complete and not retry_failed:
+        return _within_budget(opened, options)
     # The folder is begun only now: a table that cannot be read leaves it free for the mended one.
-    table = _open_table(pairs, out, inputs["pairs"])
-    opened = manifest.begin(out, "download", recipe, inputs)
-    plans = plan_shards(table.row_groups, options.shard_size)
-    job = ShardJob(out, table.columns, options, naming(len(plans), options.shard_size))
-    names = [job.naming.shard(plan.number) for plan in plans]
+    table = _open_table(pairs, out, inputs["pairs"], options)
+    opened = opened or manifest.begin(out, "download", recipe, inputs)
+    passes = plan_passes(table, out, options, len(opened.earlier))
+    if opened.complete:
+        if not write_retry_table(out, passes[-1]):
+            print(f"{out}: no pair failed in a way that may pass; there is nothing to retry", file=sys.stderr)
+            return _within_budget(opened, options)
+        passes = plan_passes(table, out, options, len(passes))
+        opened = manifest.reopen(out, opened, recipe, inputs)
     with manifest.withdrawn_if_empty(out):
-        _download(table, plans, job, beam_args)
-    stats = _read_all_stats(out, names)
-    counts = count(stats)
-    if counts["rows"] != table.rows:
-        raise ClipsieveError(f"{out}: its shards account for {counts['rows']} rows of {table.rows}")
-    return _within_budget(manifest.finish(out, opened, counts, digest(names, stats)), options)
+        _download(passes[-1], out, options, opt_out, beam_args)
+    return _within_budget(_finish(passes, out, opened), options)
 
 
-def count(stats: Iterable[ShardStats]) -> dict[str, int]:
-    """The manifest's counts: all input rows, those left out as duplicates, and how the others ended."""
-    total: Counter[str] = Counter()
-    for shard in stats:
-        total["rows"] += shard.count + shard.duplicates
-        total["duplicates"] += shard.duplicates
-        total["success"] += shard.successes
-        total["failed_to_download"] += shard.failed_to_download
-        total["failed_to_resize"] += shard.failed_to_resize
-        total.update({f"error_{name}": rows for name, rows in sorted(shard.error_classes.items())})
-    return dict(total)
+def count(passes: Sequence[Sequence[ShardStats]], failures: Mapping[str, int]) -> dict[str, int]:
+    """The manifest's counts: all input rows, those left out as duplicates, and how the others ended.
+
+    ``passes`` holds the stats of each pass's shards, ``failures`` the rows by the error class of their last try.
+    """
+    first, *retries = passes
+    duplicates = sum(shard.duplicates for shard in first)
+    total = {
+        "rows": sum(shard.count for shard in first) + duplicates,
+        "duplicates": duplicates,
+        "success": sum(shard.successes for shards in passes for shard in shards),
+        Status.FAILED_TO_DOWNLOAD.value: 0,
+        Status.FAILED_TO_RESIZE.value: 0,
+    }
+    for name, rows in sorted(failures.items()):
+        total[ErrorClass(name).status.value] += rows
+        total[f"error_{name}"] = rows
+    for number, shards in enumerate(retries, 1):
+        total[f"pass_{number}_rows"] = sum(shard.count for shard in shards)
+        total[f"pass_{number}_success"] = sum(shard.successes for shard in shards)
+    return total
 
 
-def digest(names: Sequence[str], stats: Sequence[ShardStats]) -> str:
+def digest(shards: Iterable[tuple[str, ShardStats]]) -> str:
     """Hex SHA-256 over each shard's name, tar and rows."""
-    shards = zip(names, stats, strict=True)
-    return files.sha256_text(*(f"{name} {shard.tar_sha256} {shard.rows_digest}" for name, shard in shards))
+    return files.sha256_text(*(f"{name} {stats.tar_sha256} {stats.rows_digest}" for name, stats in shards))
 
 
-def _open_table(pairs: str, out: str, input_digest: str) -> PairsTable:
-    if not is_text_table(pairs):
-        return open_pairs(parquet_files(pairs))
-    copy = files.join(out, "_pairs", f"{input_digest[:16]}.parquet")
-    if not files.exists(copy):
-        text_to_parquet(pairs, copy)
-    return open_pairs([copy])
+def _finish(passes: Sequence[Pass], out: str, opened: Manifest) -> Manifest:
+    """Prove that every row ended once, list the dead letters and close the manifest."""
+    stats = [_read_all_stats(out, each.names) for each in passes]
+    for each, written in zip(passes, stats, strict=True):
+        ended = sum(shard.count + shard.duplicates for shard in written)
+        if ended != each.table.rows:
+            raise ClipsieveError(f"{out}: the shards of pass {each.number} have {ended} rows of {each.table.rows}")
+    failures = write_dead_letters(out, [each.names for each in passes])
+    counts = count(stats, failures)
+    ended = counts["duplicates"] + counts["success"] + failures.total()
+    if ended != counts["rows"]:
+        raise ClipsieveError(f"{out}: {ended} of {counts['rows']} rows ended once; the others twice or never")
+    shards = zip(chain(*(each.names for each in passes)), chain(*stats), strict=True)
+    return manifest.finish(out, opened, counts, digest(shards))
 
 
-def _download(table: PairsTable, plans: Sequence[ShardPlan], job: ShardJob, beam_args: Sequence[str]) -> None:
-    """Run the Beam job over the shards that are not done."""
-    files.remove_leftovers(job.out)
-    rows_of = {stats_path(job.out, job.naming.shard(plan.number)): plan.rows for plan in plans}
-
-    def done_rows() -> int:
-        return sum(rows_of.get(path, 0) for path in files.list_files(job.out, STATS_SUFFIX))
-
-    done = set(files.list_files(job.out, STATS_SUFFIX))
-    todo = [plan for plan, path in zip(plans, rows_of, strict=True) if path not in done]
-    if todo:
-        with progress("download", table.rows, done_rows):
-            engine.run_job(lambda pipeline: _build(pipeline, table, todo, job), len(todo), beam_args)
+def _open_table(pairs: str, out: str, input_digest: str, options: DownloadOptions) -> PairsTable:
+    if is_text_table(pairs):
+        copy = files.join(out, "_pairs", f"{input_digest[:16]}.parquet")
+        if not files.exists(copy):
+            text_to_parquet(pairs, copy)
+        pairs = copy
+    return open_pairs(parquet_files(pairs), options.bbox_col, options.verify_sha256)
 
 
-def _build(pipeline: beam.Pipeline, table: PairsTable, todo: Sequence[ShardPlan], job: ShardJob) -> None:
-    duplicates = (
-        pipeline
-        | "UidRanges" >> beam.Create(plan_shards(table.row_groups, BUCKET_ROWS))
-        | "Spread" >> beam.Reshuffle()
-        | "Uids" >> beam.FlatMap(_uid_blocks, table.columns, bucket_count(table.rows))
-        | "ByBucket" >> beam.GroupByKey()
-        | "Duplicates" >> beam.FlatMap(_duplicates_by_shard, job.options.shard_size)
-    )
-    plans = pipeline | "Shards" >> beam.Create([(plan.number, plan) for plan in todo])
-    joined = {"plan": plans, "duplicates": duplicates} | "ByShard" >> beam.CoGroupByKey()
-    _ = joined | "Download" >> beam.FlatMap(_download_joined, job)
-
-
-def _uid_blocks(span: ShardPlan, columns: Columns, buckets: int) -> Iterator[tuple[int, bytes]]:
-    """The uids of ``BUCKET_ROWS`` input rows, packed by bucket."""
-    uids = [uid_bytes(with_uids(rows)["uid"]) for rows in iter_rows(span.slices, columns, with_extra=False)]
-    yield from split_buckets(pack_records(np.concatenate(uids), span.number * BUCKET_ROWS), buckets)
-
-
-def _duplicates_by_shard(bucket: tuple[int, Iterable[bytes]], shard_size: int) -> Iterator[tuple[int, bytes]]:
-    """A bucket's repeated rows -> (shard, its rows as int64 bytes, counted within it)."""
-    repeated = find_duplicates(list(bucket[1]))
-    for shard in np.unique(repeated // shard_size):
-        yield int(shard), (repeated[repeated // shard_size == shard] % shard_size).tobytes()
-
-
-def _download_joined(joined: tuple[int, dict[str, Iterable]], job: ShardJob) -> Iterator[str]:
-    """Download a shard that has a plan; one that an earlier run finished has duplicates alone."""
-    rows = np.frombuffer(b"".join(joined[1]["duplicates"]), np.int64)
-    for plan in joined[1]["plan"]:
-        yield download_shard(plan, rows, job)
+def _download(this: Pass, out: str, options: DownloadOptions, opt_out: str | None, beam_args: Sequence[str]) -> None:
+    """Run the Beam job over the shards of a pass that are not done."""
+    job = ShardJob(out, this.table.columns, options, this.naming, opt_out)
+    done = set(files.list_files(out, STATS_SUFFIX))
+    todo = [plan for plan, name in zip(this.plans, this.names, strict=True) if stats_path(out, name) not in done]
+    # What a later pass tries has failed and been counted before: it cannot break the budget.
+    budget = 1.0 if this.number else options.max_failure_share
+    with files.without_leftovers(out):
+        if todo:
+            with watched(out, this.names, this.table.rows, budget):
+                download_shards(this.table, todo, job, beam_args)
 
 
 def _read_all_stats(out: str, names: Sequence[str]) -> list[ShardStats]:

@@ -22,6 +22,8 @@ class ShardPlan:
     """A run of input rows, and its number in order."""
 
     number: int
+    start: int
+    """Rows of the table before it."""
     slices: tuple[Slice, ...]
 
     @property
@@ -44,10 +46,10 @@ def plan_shards(row_groups: Sequence[tuple[str, int]], shard_size: int) -> list[
             slices.append(Slice(file, start, count))
             start, room = start + count, room - count
             if not room:
-                plans.append(ShardPlan(len(plans), tuple(slices)))
+                plans.append(ShardPlan(len(plans), len(plans) * shard_size, tuple(slices)))
                 slices, room = [], shard_size
     if slices:
-        plans.append(ShardPlan(len(plans), tuple(slices)))
+        plans.append(ShardPlan(len(plans), len(plans) * shard_size, tuple(slices)))
     return plans
 
 

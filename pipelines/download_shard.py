@@ -1,9 +1,9 @@
 """The work of one shard: read its rows, ask for their URLs, make images of the answers, write the shard.
 
-    rows --(concurrency fetches in flight)--> bodies --(decoding threads)--> images --(input order)--> tar
+    rows --(batches)--> URLs --(fetches in flight)--> bodies --(decoding threads)--> images --(input order)--> tar
 
-An answer's bytes live until they are decoded, a small JPEG until the rows before it are written; there is a
-bound on how many there are of each.
+What a shard holds on to at a time has a bound in rows and one in bytes, so that memory does not grow with the
+number of rows.
 """
 
 from __future__ import annotations
@@ -11,32 +11,34 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, closing
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
 
-import aiohttp
 import numpy as np
-import pyarrow as pa
 
+from pipelines.download_input import Batch, Pair, iter_batches
 from pipelines.download_plan import Naming, ShardPlan
-from pipelines.fetch import Fetched, fetch, open_session
-from pipelines.images import ImageFailure, ProcessedImage, process_image
-from pipelines.pairs import Columns, iter_rows
-from pipelines.shards import Row, open_shard
-from schemas.outcomes import ErrorClass, Status
+from pipelines.download_worker import DownloadWorker
+from pipelines.fetch import Fetched
+from pipelines.images import ImageFailure, process_image
+from pipelines.in_order import in_order
+from pipelines.pairs import Columns
+from pipelines.shard_report import ShardTally
+from pipelines.shards import Outcome, open_shard
+from schemas.opt_out import load_opt_out
+from schemas.outcomes import Consent, ErrorClass, Status
 from schemas.recipe import DownloadOptions
-from schemas.uid import uid_of
 
-DECODING_THREADS = 2
-
-# How far results may run ahead of the slowest URL before them: this many times the fetches in flight. By
-# default 2,048 small JPEGs, some 60 MB; enough to go on at 100 pairs a second beside a URL that takes 20 s.
+# How far results may run ahead of the slowest URL before them: this many times the fetches in flight (by default
+# 2,048 images, some 60 MB), and these bytes of rows and images.
 _WINDOW = 32
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_HELD_BYTES = 64 << 20
+_DIGITS_SHOWN = 12
+_IMAGE_COLUMNS = ("width", "height", "original_width", "original_height", "exif", "phash")
 
 
 @dataclass(frozen=True)
@@ -47,114 +49,112 @@ class ShardJob:
     columns: Columns
     options: DownloadOptions
     naming: Naming
+    opt_out: str | None = None
+    """Path of the opt-out list."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One input row to download."""
+def download_shard(
+    plan: ShardPlan, duplicates: np.ndarray, job: ShardJob, worker: DownloadWorker, tally: ShardTally
+) -> None:
+    """Download one shard; ``duplicates`` int64[D] are the rows of it to leave out.
 
-    uid: str
-    url: str
-    caption: str
-    key: str
-
-
-def download_shard(plan: ShardPlan, duplicates: np.ndarray, job: ShardJob) -> str:
-    """Download one shard; ``duplicates`` int64[D] are the rows of it to leave out. Returns its name."""
-    rows = pa.concat_tables(iter_rows(plan.slices, job.columns))
-    kept = np.setdiff1d(np.arange(rows.num_rows), duplicates)
-    rows = with_uids(rows).take(pa.array(kept))
-    keys = [job.naming.key(plan.number, int(row)) for row in kept]
-    own = (rows[name].to_pylist() for name in ("uid", "url", "caption"))
-    pairs = [Pair(*values) for values in zip(*own, keys, strict=True)]
-    name = job.naming.shard(plan.number)
-    asyncio.run(_download(pairs, rows.drop_columns(["uid", "url", "caption"]), len(duplicates), name, job))
-    return name
-
-
-def with_uids(rows: pa.Table) -> pa.Table:
-    """``rows`` with a uid column: the input's own, else computed from url and caption."""
-    if "uid" in rows.schema.names:
-        return rows
-    pairs = zip(rows["url"].to_pylist(), rows["caption"].to_pylist(), strict=True)
-    return rows.append_column("uid", pa.array([uid_of(url, caption) for url, caption in pairs], pa.string()))
-
-
-async def _download(pairs: list[Pair], extra: pa.Table, duplicates: int, name: str, job: ShardJob) -> None:
-    in_flight = asyncio.Semaphore(job.options.concurrency)
-    window = _WINDOW * job.options.concurrency
+    Reads and writes in this thread; what lies between happens on the worker's loop and in its decoding threads.
+    Raises JobStoppedError when the driver has ended the job; nothing of the shard is left then.
+    """
+    batches = iter_batches(plan, duplicates, job.columns, job.naming, load_opt_out(job.opt_out))
+    first = next(batches)
+    name, image_format = job.naming.shard(plan.number), job.options.encode_format
+    rows = _RowsInFlight(chain([first], batches), job, worker, tally)
     with (
-        ThreadPoolExecutor(DECODING_THREADS) as decoders,
-        open_shard(job.out, name, extra, duplicates) as shard,
+        open_shard(job.out, name, first.passed, len(duplicates), image_format) as shard,
+        closing(worker.iterate(rows.ended())) as ended,
     ):
-        async with open_session(job.options) as session:
-
-            async def work(pair: Pair) -> tuple[Row, bytes | None]:
-                async with in_flight:
-                    return await _download_pair(session, decoders, pair, job.options)
-
-            async for row, jpeg in in_order(pairs, work, window):
-                shard.write(row, jpeg)
+        for batch, outcomes in ended:
+            shard.write(batch.rows, outcomes)
 
 
-async def in_order(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], window: int
-) -> AsyncIterator[Result]:
-    """The results of ``work`` in the items' order, with at most ``window`` begun and not yet handed on."""
-    begun: deque[asyncio.Future[Result]] = deque()
-    try:
-        for item in items:
-            begun.append(asyncio.ensure_future(work(item)))
-            if len(begun) == window:
-                yield await begun.popleft()
-        while begun:
-            yield await begun.popleft()
-    finally:
-        for future in begun:
-            future.cancel()
-        await asyncio.gather(*begun, return_exceptions=True)
+class _RowsInFlight:
+    """The rows of a shard between reading and writing. Lives on the worker's loop."""
+
+    def __init__(self, batches: Iterator[Batch], job: ShardJob, worker: DownloadWorker, tally: ShardTally) -> None:
+        self._batches = batches
+        self._options = job.options
+        self._opt_out = load_opt_out(job.opt_out)
+        self._worker = worker
+        self._tally = tally
+        self._begun: deque[Batch] = deque()
+        self._held_bytes = 0
+
+    async def ended(self) -> AsyncGenerator[tuple[Batch, list[Outcome]], None]:
+        """The batches in order, each when all of its rows have ended. Empty ones are left out."""
+        outcomes: list[Outcome] = []
+        async with aclosing(in_order(self._pairs(), self._work, self._is_full)) as ended:
+            async for outcome in ended:
+                outcomes.append(outcome)
+                if len(outcomes) == len(self._begun[0].pairs):
+                    batch = self._begun.popleft()
+                    yield batch, outcomes
+                    self._held_bytes -= batch.rows.nbytes + sum(len(one.image or b"") for one in outcomes)
+                    outcomes = []
+
+    async def _pairs(self) -> AsyncGenerator[Pair, None]:
+        loop = asyncio.get_running_loop()
+        async with self._worker.asking:
+            while (batch := await loop.run_in_executor(self._worker.reader, next, self._batches, None)) is not None:
+                if batch.pairs:
+                    self._begun.append(batch)
+                    self._held_bytes += batch.rows.nbytes
+                for pair in batch.pairs:
+                    yield pair
+
+    def _is_full(self, begun: int) -> bool:
+        return begun >= _WINDOW * self._options.concurrency or self._held_bytes >= _HELD_BYTES
+
+    async def _work(self, pair: Pair) -> Outcome:
+        outcome = _opted_out(Fetched()) if pair.is_opted_out else await self._download(pair)
+        self._held_bytes += len(outcome.image or b"")
+        self._tally.add(outcome.columns["error_class"], outcome.columns["http_status"])
+        return outcome
+
+    async def _download(self, pair: Pair) -> Outcome:
+        async with self._worker.in_flight:
+            fetched = await self._worker.fetcher.fetch(pair.url, pair.uid)
+            if fetched.body is None:
+                return Outcome(_columns(fetched, fetched.error_class, fetched.error_message))
+            if fetched.final_url != pair.url and self._opt_out.forbids_url(fetched.final_url or ""):
+                return _opted_out(fetched)
+            judge = partial(_outcome_of_body, fetched, fetched.body, pair, self._options)
+            return await asyncio.get_running_loop().run_in_executor(self._worker.decoders, judge)
 
 
-async def _download_pair(
-    session: aiohttp.ClientSession, decoders: Executor, pair: Pair, options: DownloadOptions
-) -> tuple[Row, bytes | None]:
-    fetched = await fetch(session, pair.url, options, seed=pair.uid)
-    if fetched.body is None:
-        return _row(pair, fetched, None, None), None
-    loop = asyncio.get_running_loop()
-    image = await loop.run_in_executor(decoders, process_image, fetched.body, options)
-    digest = hashlib.sha256(fetched.body).hexdigest()
-    return _row(pair, fetched, image, digest), image.jpeg if isinstance(image, ProcessedImage) else None
+def _opted_out(fetched: Fetched) -> Outcome:
+    message = "the opt-out list names its uid, URL or domain"
+    return Outcome(_columns(replace(fetched, consent=Consent.OPT_OUT_LIST), ErrorClass.OPTED_OUT, message))
 
 
-def _row(pair: Pair, fetched: Fetched, image: ProcessedImage | ImageFailure | None, sha256: str | None) -> Row:
-    error_class, message = fetched.error_class, fetched.error_message
-    if isinstance(image, ImageFailure):
-        error_class, message = image.error_class, image.message
-    stored = image if isinstance(image, ProcessedImage) else None
+def _outcome_of_body(fetched: Fetched, body: bytes, pair: Pair, options: DownloadOptions) -> Outcome:
+    digest = hashlib.sha256(body).hexdigest()
+    known = {"sha256": digest, "byte_size": len(body)}
+    if pair.sha256 not in (None, digest):
+        message = f"sha256 is {digest[:_DIGITS_SHOWN]}…, the input says {pair.sha256[:_DIGITS_SHOWN]}…"
+        return Outcome(_columns(fetched, ErrorClass.HASH_MISMATCH, message) | known)
+    made = process_image(body, options, pair.boxes)
+    if isinstance(made, ImageFailure):
+        return Outcome(_columns(fetched, made.error_class, made.message) | known)
+    of_image = {name: getattr(made, name) for name in _IMAGE_COLUMNS}
+    return Outcome(_columns(fetched, None, None) | known | of_image, made.image)
+
+
+def _columns(fetched: Fetched, error_class: ErrorClass | None, message: str | None) -> dict[str, Any]:
+    status = error_class.status if error_class else Status.SUCCESS
     return {
-        "uid": pair.uid,
-        "caption": pair.caption,
-        "url": pair.url,
-        "key": pair.key,
-        "status": _status(error_class).value,
+        "status": status.value,
         "error_message": message,
-        "width": stored.width if stored else None,
-        "height": stored.height if stored else None,
-        "original_width": stored.original_width if stored else None,
-        "original_height": stored.original_height if stored else None,
-        "exif": stored.exif if stored else None,
-        "sha256": sha256,
         "final_url": fetched.final_url,
         "http_status": fetched.http_status,
         "error_class": error_class.value if error_class else None,
+        "consent": fetched.consent.value if fetched.consent else None,
         "attempts": fetched.attempts,
         "fetched_at": fetched.fetched_at,
         "content_type": fetched.content_type,
-        "byte_size": len(fetched.body) if fetched.body is not None else None,
-        "phash": stored.phash if stored else None,
     }
-
-
-def _status(error_class: ErrorClass | None) -> Status:
-    return error_class.status if error_class else Status.SUCCESS

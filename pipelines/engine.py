@@ -9,18 +9,24 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from traceback import format_exception_only
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines import watched_workers  # noqa: F401  registers itself with Beam
 from schemas import errors
-from schemas.errors import ClipsieveError, InputError
+from schemas.errors import ClipsieveError, InputError, SignalError
 
-_RAISED_IN_WORKER = re.compile(r"(?:RuntimeError: )?schemas\.errors\.(\w+): (.*)")
+_RAISED_IN_WORKER = re.compile(r"(?:RuntimeError: )?(?:schemas\.errors\.(\w+)|\w+: \[Errno \d+\]):? (.*)")
 _WHERE_IN_PIPELINE = re.compile(r" \[while running '.*$", re.DOTALL)
 
 
@@ -28,14 +34,15 @@ def run_job(build: Callable[[beam.Pipeline], object], tasks: int, beam_args: Seq
     """Build a pipeline and run it to its end.
 
     ``tasks`` is how many elements can be worked on at a time; ``beam_args`` are Beam's own options. An error
-    of ours that a worker raised is raised here again as itself, any other failure as Beam reports it.
+    of ours that a worker raised is raised here again as itself, one of the system (a full disk) as a
+    ClipsieveError, any other failure as Beam reports it.
     """
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = new_pipeline(tasks, beam_args)
     build(pipeline)
     try:
-        pipeline.run().wait_until_finish()
-    except Exception as error:
+        with _quiet_beam():
+            pipeline.run().wait_until_finish()
+    except (Exception, SignalError) as error:
         raise _as_raised(error) from error
 
 
@@ -44,7 +51,7 @@ def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
 
     Raises InputError for a runner that Beam does not know, or that lacks a package or an option.
     """
-    if _names_runner(beam_args):
+    if names_runner(beam_args):
         try:
             return beam.Pipeline(options=PipelineOptions(list(beam_args)))
         except (ValueError, ImportError) as error:
@@ -52,7 +59,7 @@ def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
     workers = min(_cores(), tasks)
     if workers <= 1:
         return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
-    processes = SubprocessSDKEnvironment.from_command_string(f"{sys.executable} -m {__package__}.worker")
+    processes = SubprocessSDKEnvironment.from_command_string(f"{shlex.quote(sys.executable)} -m {__package__}.worker")
     options = PipelineOptions([*beam_args, f"--direct_num_workers={workers}"])
     return beam.Pipeline(runner=FnApiRunner(default_environment=processes), options=options)
 
@@ -62,10 +69,10 @@ def threads_per_worker(tasks: int, beam_args: Sequence[str] = ()) -> int:
 
     A runner that ``beam_args`` name starts a worker per core by itself.
     """
-    return 1 if _names_runner(beam_args) else max(1, _cores() // max(1, tasks))
+    return 1 if names_runner(beam_args) else max(1, _cores() // max(1, tasks))
 
 
-def _names_runner(beam_args: Sequence[str]) -> bool:
+def names_runner(beam_args: Sequence[str]) -> bool:
     return any(arg.startswith("--runner") for arg in beam_args)
 
 
@@ -73,18 +80,35 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _as_raised(error: Exception) -> Exception:
-    """Our own error, freed of what Beam adds to its text; any other error as it is.
+@contextmanager
+def _quiet_beam() -> Iterator[None]:
+    """Keep from the terminal what Beam logs, and the traceback of each thread that spoke to a worker which is gone."""
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    hook = threading.excepthook
+
+    def show(failed: threading.ExceptHookArgs) -> None:
+        if not issubclass(failed.exc_type, grpc.RpcError):
+            hook(failed)
+
+    threading.excepthook = show
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
+
+
+def _as_raised(error: BaseException) -> BaseException:
+    """Our own error, freed of what Beam adds to its text; the system's as one of ours; any other as it is.
 
     A worker process hands its exception over as the text of a traceback, whose last line at the margin
     names it.
     """
-    if isinstance(error, ClipsieveError):
-        return type(error)(_WHERE_IN_PIPELINE.sub("", str(error)))
-    at_margin = [line for line in str(error).splitlines() if line[:1].strip()]
+    if isinstance(error, ClipsieveError | SignalError):
+        return type(error)(_WHERE_IN_PIPELINE.sub("", error.args[0]), *error.args[1:])
+    at_margin = [line for line in "".join(format_exception_only(error)).splitlines() if line[:1].strip()]
     match = _RAISED_IN_WORKER.fullmatch(at_margin[-1]) if at_margin else None
     if match is None:
         return error
     name, message = match.groups()
-    kind = getattr(errors, name, ClipsieveError)
+    kind = getattr(errors, name) if name else ClipsieveError
     return kind(_WHERE_IN_PIPELINE.sub("", message))

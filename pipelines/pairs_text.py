@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -23,6 +22,7 @@ SUFFIXES = (*DELIMITERS, ".jsonl")
 
 _BLOCK_BYTES = 16 << 20
 _BLOCK_ROWS = 16_384
+_PARQUET_MARK = b"PAR1"
 
 
 def is_text_table(path: str) -> bool:
@@ -31,16 +31,25 @@ def is_text_table(path: str) -> bool:
 
 def text_to_parquet(path: str, target: str) -> None:
     """Copy a text table to the Parquet file ``target``, which is there whole or not at all."""
+    _refuse_parquet(path)
     is_json = path.endswith(".jsonl")
     names = _jsonl_names(path) if is_json else _csv_names(path)
     columns = find_columns(names, path)
     schema = pa.schema([(name, pa.string()) for name in names])
-    row = 0 if is_json else 1  # a message counts the header, as pyarrow's own do
+    first = row = 0 if is_json else 1  # a message counts the header, as pyarrow's own do
     with files.atomic_write(target) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for batch in _iter_jsonl(path, schema) if is_json else _iter_csv(path, schema):
             canonical(batch, columns, path, row)
             writer.write_batch(batch)
             row += batch.num_rows
+        if row == first:
+            raise InputError(f"{path}: the table has no rows")
+
+
+def _refuse_parquet(path: str) -> None:
+    with files.open_read(path) as stream:
+        if stream.read(len(_PARQUET_MARK)) == _PARQUET_MARK:
+            raise InputError(f"{path}: is a Parquet file; name it .parquet")
 
 
 def _csv_names(path: str) -> list[str]:
@@ -50,7 +59,7 @@ def _csv_names(path: str) -> list[str]:
     with files.open_read(path) as stream:
         try:
             return list(pa_csv.open_csv(stream, parse_options=parse).schema.names)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             raise InputError(f"{path}: {_one_line(error)}") from error
 
 
@@ -78,8 +87,15 @@ def _jsonl_names(path: str) -> list[str]:
 
 
 def _iter_jsonl(path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    rows = _parse_jsonl(path)
-    while block := list(islice(rows, _BLOCK_ROWS)):
+    block: list[dict[str, str | None]] = []
+    chars = 0
+    for row in _parse_jsonl(path):
+        block.append(row)
+        chars += sum(len(text) for text in row.values() if text)
+        if len(block) == _BLOCK_ROWS or chars >= _BLOCK_BYTES:
+            yield pa.RecordBatch.from_pylist(block, schema)
+            block, chars = [], 0
+    if block:
         yield pa.RecordBatch.from_pylist(block, schema)
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas import files, tables
 
 PARTS_NAME = "_parts.json"
+DUPLICATES = "duplicates"
+"""How a manifest counts the pairs of a selection that have a duplicate_of and no reject_reason."""
 
 
 @dataclass(frozen=True, order=True)
@@ -27,6 +31,8 @@ class Part:
     """Of a Parquet file, its `tables.content_digest`; of any other, the SHA-256 of its bytes."""
     rows: int
     """Of a Parquet file; 0 for any other."""
+    left_out: dict[str, int] = field(default_factory=dict, compare=False)
+    """Of a selection, how many of them have each reject_reason, and how many are duplicates and have none."""
 
 
 def part_of(path: str) -> Part:
@@ -35,8 +41,16 @@ def part_of(path: str) -> Part:
     if not name.endswith(".parquet"):
         return Part(name, files.sha256_file(path), 0)
     with tables.open_parquet(path) as parquet:
-        rows = parquet.metadata.num_rows
-    return Part(name, tables.content_digest(path), rows)
+        rows, left_out = parquet.metadata.num_rows, {}
+        if "reject_reason" in parquet.schema_arrow.names:
+            left_out = _left_out(parquet.read(["reject_reason", "duplicate_of"], use_threads=False))
+    return Part(name, tables.content_digest(path), rows, left_out)
+
+
+def _left_out(rows: pa.Table) -> dict[str, int]:
+    counts = {pair["values"]: pair["counts"] for pair in rows["reject_reason"].drop_null().value_counts().to_pylist()}
+    duplicates = pc.sum(pc.and_(rows["reject_reason"].is_null(), rows["duplicate_of"].is_valid())).as_py()
+    return counts | ({DUPLICATES: duplicates} if duplicates else {})
 
 
 def folder_digest(parts: Iterable[Part]) -> str:

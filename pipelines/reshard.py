@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -20,13 +21,14 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 from pipelines import engine
 from pipelines.command import run_command
 from pipelines.parts import ListParts, Part, folder_digest, read_parts
-from pipelines.progress import progress
+from pipelines.progress import Reading, progress
 from pipelines.rows import read_placed_rows
 from pipelines.shuffle_order import ShardBorders, order_keys, shard_of, slices_of
 from schemas import files, manifest, tables
 from schemas.errors import InputError
 from schemas.manifest import Manifest
 from schemas.members import as_raw, as_strings, find, load_members, read_members, write_members
+from schemas.opt_out import OPTED_OUT, load_opt_out
 from schemas.recipe import ReshardOptions
 from schemas.samples import list_shards
 from schemas.uid import uid_bytes, uid_strings
@@ -40,31 +42,44 @@ _SOURCE = "source_shard"
 _ORDER = "order"
 
 
-def run(shards: str, subset: str, out: str, options: ReshardOptions, beam_args: Sequence[str] = ()) -> Manifest:
+def run(
+    shards: str,
+    subset: str,
+    out: str,
+    options: ReshardOptions,
+    beam_args: Sequence[str] = (),
+    opt_out: str | None = None,
+) -> Manifest:
     """Copy the samples of the folder ``shards`` that the file ``subset`` names into new shards in ``out``.
 
-    Output shard k holds the members of rank [k·n, (k+1)·n) by (hash of seed and uid, uid). Raises InputError
-    when members are missing from the shards, or stand in them twice; then no shard is written.
+    Output shard k holds the members of rank [k·n, (k+1)·n) by (hash of seed and uid, uid); those that the
+    file ``opt_out`` lists are left out, and counted. Raises InputError when members are missing from the shards,
+    or stand in them twice, or for a list with URLs or domains that neither the shards nor the subset were made
+    with; then no shard is written.
     """
     names = list_shards(shards)
-    members = read_members(subset)
+    members, listed = read_members(subset), load_opt_out(opt_out)
+    listed.expect_applied(manifest.read_manifest(shards), manifest.read_manifest(posixpath.dirname(subset)))
+    is_listed = listed.forbids_uids(as_raw(members))
+    members = members[~is_listed]
     if not len(members):
-        raise InputError(f"{subset}: the subset is empty; there is nothing to write")
-    inputs = {"shards": manifest.input_digest(shards), "subset": manifest.input_digest(subset)}
+        why = "opted out as a whole" if len(is_listed) else "empty"
+        raise InputError(f"{subset}: the subset is {why}; there is nothing to write")
+    inputs = {"shards": manifest.input_digest(shards), "subset": manifest.input_digest(subset), **listed.inputs}
     opened = manifest.begin(out, "reshard", options.model_dump(), inputs)
     if opened.complete:
         return opened
-    files.remove_leftovers(out)
     write_members(members, files.join(out, MEMBERS_NAME))
     count = -(-len(members) // options.shard_size)
     name_format = f"{{:0{max(5, len(str(count - 1)))}d}}"
     with (
         manifest.withdrawn_if_empty(out),
-        progress("reshard (shards)", count, lambda: len(files.list_files(out, "_stats.json"))),
+        files.without_leftovers(out),
+        progress("reshard (shards)", count, lambda: Reading(len(files.list_files(out, "_stats.json")))),
     ):
         job = _build(shards, names, len(members), out, options, name_format)
         engine.run_job(job, -(-len(members) // PAIRS_PER_WORKER), beam_args)
-    return _finish(out, opened, name_format)
+    return _finish(out, opened, name_format, {OPTED_OUT: int(is_listed.sum())} if opt_out else {})
 
 
 def _build(
@@ -194,7 +209,7 @@ def _refuse_repeated(rows: pa.Table, folder: str) -> None:
             raise InputError(f"{folder}: uid {uids[index]} stands in the shards twice, in {where}")
 
 
-def _finish(out: str, opened: Manifest, name_format: str) -> Manifest:
+def _finish(out: str, opened: Manifest, name_format: str, opted_out: dict[str, int]) -> Manifest:
     """Write what open_clip (sizes.json) and DataComp's trainer (meta.json) look for, and close the folder."""
     parts = read_parts(out)
     sizes = {part.name.replace(".parquet", ".tar"): part.rows for part in parts if part.name.endswith(".parquet")}
@@ -203,7 +218,7 @@ def _finish(out: str, opened: Manifest, name_format: str) -> Manifest:
     files.write_bytes(files.join(out, "meta.json"), json.dumps(meta, indent=1).encode() + b"\n")
     fs, members_path = files.filesystem(files.join(out, MEMBERS_NAME))
     fs.rm(members_path)
-    counts = {"pairs": sum(sizes.values()), "shards": len(sizes)}
+    counts = {"pairs": sum(sizes.values()), "shards": len(sizes), **opted_out}
     return manifest.finish(out, opened, counts, folder_digest(parts))
 
 

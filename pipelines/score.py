@@ -9,8 +9,10 @@ shuffle.
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +26,20 @@ from pipelines import engine
 from pipelines.command import run_command
 from pipelines.embed import Embedded, embed
 from pipelines.parts import ListParts, Part, folder_digest, part_of, read_parts
-from pipelines.progress import progress
+from pipelines.progress import Reading, progress
 from pipelines.references import load_reference
 from pipelines.rows import read_rows
 from schemas import files, manifest, tables
 from schemas.errors import ClipsieveError, InputError
 from schemas.manifest import Manifest
 from schemas.models import LoadedModel
+from schemas.opt_out import OPTED_OUT, load_opt_out
 from schemas.recipe import ScoreOptions
 from schemas.samples import iter_samples, list_shards
 
 PAIRS_PER_WORKER = 5_000
 """Pairs whose scoring is worth the seconds in which a worker process starts and loads the reference."""
+_STATS_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class ShardTask:
     @property
     def tar(self) -> str:
         return files.join(self.folder, f"{self.name}.tar")
+
+    @property
+    def parquet(self) -> str:
+        return files.join(self.folder, f"{self.name}.parquet")
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,12 @@ class OpenClipModelHandler(ModelHandler[ShardTask, ShardScores, LoadedModel]):
     name fails.
     """
 
-    def __init__(self, options: ScoreOptions, digest: str, threads: int) -> None:
+    def __init__(self, options: ScoreOptions, digest: str, threads: int, opt_out: str | None) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         self.options = options
         self.digest = digest
         self.threads = threads
+        self.opt_out = opt_out
 
     def load_model(self) -> LoadedModel:
         reference = load_reference(self.options.reference)
@@ -89,8 +98,13 @@ class OpenClipModelHandler(ModelHandler[ShardTask, ShardScores, LoadedModel]):
         return sum(len(task.name) for task in batch)
 
     def _score(self, task: ShardTask, model: LoadedModel) -> ShardScores:
-        uids = _uids(task)
-        embedded = embed(iter_samples(task.tar), model, task.tar, self.options.batch_size, self.threads)
+        rows = read_rows(task.folder, task.name)
+        is_listed = load_opt_out(self.opt_out).forbids_rows(rows, task.parquet)
+        left_out = set(rows["key"].filter(pa.array(is_listed)).to_pylist())
+        rows = rows.filter(pa.array(~is_listed))
+        uids = dict(zip(rows["key"].to_pylist(), rows["uid"].to_pylist(), strict=True))
+        samples = (sample for sample in iter_samples(task.tar) if sample.key not in left_out)
+        embedded = embed(samples, model, task.tar, self.options.batch_size, self.threads)
         embeddings = None
         if self.options.embeddings:
             embeddings = {"img": embedded.image.astype(np.float16), "txt": embedded.text.astype(np.float16)}
@@ -136,23 +150,26 @@ def write_scores(scores: ShardScores, out: str) -> str:
     return path
 
 
-def run(shards: str, out: str, options: ScoreOptions, beam_args: Sequence[str] = ()) -> Manifest:
+def run(
+    shards: str, out: str, options: ScoreOptions, beam_args: Sequence[str] = (), opt_out: str | None = None
+) -> Manifest:
     """Score the shards of the folder ``shards`` into the folder ``out``; what is scored stays as it is.
 
-    Raises InputError for an unknown reference, a shard that cannot be read, or a sample without a sound
-    image; what other shards' workers finished is kept.
+    When a later pass of download has added shards, only these are scored. Pairs that the file ``opt_out`` lists
+    are left out, and counted. Raises InputError for an unknown reference, a shard that cannot be read, or a sample
+    without a sound image; what other shards' workers finished is kept.
     """
-    reference = load_reference(options.reference)
-    inputs = {"shards": manifest.input_digest(shards), "reference": reference.digest}
-    opened = manifest.begin(out, "score", options.model_dump(), inputs)
+    reference, listed = load_reference(options.reference), load_opt_out(opt_out)
+    inputs = {"shards": manifest.input_digest(shards), "reference": reference.digest, **listed.inputs}
+    grown = {"shards": manifest.earlier_digests(shards)}
+    opened = manifest.begin(out, "score", options.model_dump(), inputs, grown)
     if opened.complete:
         return opened
     tasks = [ShardTask(shards, name) for name in list_shards(shards)]
-    files.remove_leftovers(out)
     done = files.list_files(out, ".parquet")
     pending = [task for task in tasks if files.join(out, f"{task.name}.parquet") not in set(done)]
     workers = _worthwhile_workers(pending)
-    handler = OpenClipModelHandler(options, reference.digest, engine.threads_per_worker(workers, beam_args))
+    handler = OpenClipModelHandler(options, reference.digest, engine.threads_per_worker(workers, beam_args), opt_out)
 
     def build(pipeline: beam.Pipeline) -> None:
         scored = (
@@ -166,11 +183,14 @@ def run(shards: str, out: str, options: ScoreOptions, beam_args: Sequence[str] =
 
     with (
         manifest.withdrawn_if_empty(out),
-        progress("score (shards)", len(tasks), lambda: len(files.list_files(out, ".parquet"))),
+        files.without_leftovers(out),
+        progress("score (shards)", len(tasks), lambda: Reading(len(files.list_files(out, ".parquet")))),
     ):
         engine.run_job(build, workers, beam_args)
     parts = read_parts(out)
     counts = {"pairs": sum(part.rows for part in parts), "shards": len(tasks)}
+    if opt_out:
+        counts[OPTED_OUT] = _downloaded(tasks) - counts["pairs"]
     return manifest.finish(out, opened, counts, folder_digest(parts))
 
 
@@ -178,14 +198,16 @@ def _worthwhile_workers(pending: Sequence[ShardTask]) -> int:
     """How many processes the work is worth, judged by the rows of the first shard; at least one."""
     if not pending:
         return 1
-    with tables.open_parquet(files.join(pending[0].folder, f"{pending[0].name}.parquet")) as parquet:
+    with tables.open_parquet(pending[0].parquet) as parquet:
         rows = parquet.metadata.num_rows * len(pending)
     return min(len(pending), -(-rows // PAIRS_PER_WORKER) or 1)
 
 
-def _uids(task: ShardTask) -> dict[str, str]:
-    rows = read_rows(task.folder, task.name)
-    return dict(zip(rows["key"].to_pylist(), rows["uid"].to_pylist(), strict=True))
+def _downloaded(tasks: Sequence[ShardTask]) -> int:
+    """How many pairs the shards hold, by their stats."""
+    paths = [files.join(task.folder, f"{task.name}_stats.json") for task in tasks]
+    with ThreadPoolExecutor(_STATS_THREADS) as pool:
+        return sum(json.loads(content)["successes"] for content in pool.map(files.read_bytes, paths))
 
 
 def _parts_of_shard(parquet: str) -> Iterator[Part]:

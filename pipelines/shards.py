@@ -7,29 +7,42 @@ that change from run to run (``fetched_at``) to the Parquet.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tarfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from pipelines.ends import Ends, class_of, end_name, rows_of
+from pipelines.tars import TarWriter
 from schemas import files, tables
 from schemas.errors import InputError
 from schemas.outcomes import ErrorClass, Status
 from schemas.tables import SHARDS, TIME_COLUMNS
 
-Row = dict[str, Any]
-"""One row of the shards table, with whatever columns pass through."""
+INPUT_COLUMNS = ("caption", "url", "key", "uid")
+"""Columns of the shards table that a row has before its URL is asked for."""
 
 STATS_SUFFIX = "_stats.json"
 
 _NOT_IN_JSON = TIME_COLUMNS | {"tar_offset", "tar_size"}
+_IN_JSON = [name for name in SHARDS.columns if name not in _NOT_IN_JSON]
+_GROUP_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one row ended."""
+
+    columns: dict[str, Any]
+    """Values of the shards table's columns that are not of the input; those left out are null."""
+    image: bytes | None = None
+    """The file to store; None for a row that failed."""
 
 
 @dataclass(frozen=True)
@@ -52,80 +65,83 @@ class ShardStats:
     """`tables.content_digest` of the Parquet."""
 
 
-class TarWriter:
-    """Appends samples to a tar stream, and knows where each lies and the digest of all."""
+class ShardWriter:
+    """Takes a shard's rows in input order. Made by `open_shard`.
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-        self._offset = 0
+    A row group of the Parquet ends after the call with which its input columns reach 16 MiB: no more is held, and
+    equal calls make equal bytes.
+    """
 
-    def write(self, key: str, members: Mapping[str, bytes]) -> tuple[int, int]:
-        """Append a sample's members, by extension, in order. Returns its (offset, size) in bytes."""
-        start = self._offset
-        for extension, data in members.items():
-            self._append(tar_member(f"{key}.{extension}", data))
-        return start, self._offset - start
+    def __init__(self, tar: TarWriter, parquet: pq.ParquetWriter, image_format: str) -> None:
+        self._tar = tar
+        self._parquet = parquet
+        self._format = image_format
+        self._waiting: list[pa.Table] = []
+        self._waiting_bytes = 0
+        self.ends = Ends()
+
+    def write(self, rows: pa.Table, outcomes: Sequence[Outcome]) -> None:
+        """Add the next rows, and the images of those that have one.
+
+        ``rows`` holds `INPUT_COLUMNS` and what passes through, ``outcomes`` how each of them ended.
+        """
+        ended = [
+            outcome.columns if outcome.image is None else self._write_sample(row, outcome.columns, outcome.image)
+            for row, outcome in zip(rows.to_pylist(), outcomes, strict=True)
+        ]
+        columns = [
+            rows[field.name]
+            if field.name in rows.column_names
+            else pa.array([row.get(field.name) for row in ended], field.type)
+            for field in self._parquet.schema
+        ]
+        self._waiting.append(pa.table(columns, self._parquet.schema))
+        self._waiting_bytes += rows.nbytes
+        if self._waiting_bytes >= _GROUP_BYTES:
+            self._write_row_group()
+        self.ends.update(end_name(row.get("error_class"), row.get("http_status")) for row in ended)
 
     def close(self) -> str:
-        """End the tar; returns its hex SHA-256."""
-        end = self._offset + 2 * tarfile.BLOCKSIZE
-        self._append(bytes(2 * tarfile.BLOCKSIZE + -end % tarfile.RECORDSIZE))
-        return self._digest.hexdigest()
+        """End both files; returns the tar's hex SHA-256."""
+        self._write_row_group()
+        return self._tar.close()
 
-    def _append(self, data: bytes) -> None:
-        self._stream.write(data)
-        self._digest.update(data)
-        self._offset += len(data)
+    def _write_sample(self, row: dict[str, Any], outcome: dict[str, Any], image: bytes) -> dict[str, Any]:
+        """Append a sample to the tar; returns its outcome with its place there."""
+        content = {name: value for name, value in row.items() if name not in INPUT_COLUMNS}
+        content |= {name: row[name] if name in row else outcome.get(name) for name in _IN_JSON}
+        text = json.dumps(content, ensure_ascii=False, default=str)
+        members = {self._format: image, "json": text.encode(), "txt": row["caption"].encode()}
+        # webdataset's writer, which is img2dataset's, sorts them by name.
+        offset, size = self._tar.write(row["key"], dict(sorted(members.items())))
+        return {**outcome, "tar_offset": offset, "tar_size": size}
 
-
-def tar_member(name: str, data: bytes) -> bytes:
-    """A member's header, content and padding (USTAR); name and content decide every byte."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
-
-
-class ShardWriter:
-    """Takes a shard's rows in input order. Made by `open_shard`."""
-
-    def __init__(self, tar: TarWriter, extra: pa.Table) -> None:
-        self.tar = tar
-        self.extra = extra
-        self.rows: list[Row] = []
-
-    def write(self, row: Row, jpeg: bytes | None) -> None:
-        """Add the next row, and its image if it has one."""
-        place: tuple[int | None, int | None] = None, None
-        if jpeg is not None:
-            passed = self.extra.slice(len(self.rows), 1).to_pylist()
-            content = {name: value for name, value in row.items() if name not in _NOT_IN_JSON}
-            text = json.dumps({**content, **(passed[0] if passed else {})}, ensure_ascii=False, default=str)
-            members = {"jpg": jpeg, "txt": row["caption"].encode(), "json": text.encode()}
-            place = self.tar.write(row["key"], members)
-        self.rows.append({**row, "tar_offset": place[0], "tar_size": place[1]})
-
-    def table(self) -> pa.Table:
-        table = pa.Table.from_pylist(self.rows, SHARDS.schema)
-        for name in self.extra.schema.names:
-            table = table.append_column(name, self.extra[name])
-        return table
+    def _write_row_group(self) -> None:
+        if self._waiting:
+            self._parquet.write_table(pa.concat_tables(self._waiting))
+            self._waiting, self._waiting_bytes = [], 0
 
 
 @contextmanager
-def open_shard(folder: str, name: str, extra: pa.Table, duplicates: int) -> Iterator[ShardWriter]:
-    """Write one shard: the tar while the block runs; the Parquet and, last, the stats when it ends.
+def open_shard(
+    folder: str, name: str, passed: pa.Schema, duplicates: int, image_format: str = "jpg"
+) -> Iterator[ShardWriter]:
+    """Write one shard: tar and Parquet while the block runs; the stats, last, when it has ended.
 
-    ``extra`` holds the columns that pass through, one row for each row that will be written.
+    ``passed`` is the schema of the columns that pass through, ``duplicates`` the number of input rows left out.
     """
     start_time = time.time()
     stem = files.join(folder, name)
-    with files.atomic_write(f"{stem}.tar") as stream:
-        writer = ShardWriter(TarWriter(stream), extra)
+    schema = pa.schema([*passed, *SHARDS.schema])
+    with (
+        files.atomic_write(f"{stem}.parquet") as rows_stream,
+        pq.ParquetWriter(rows_stream, schema, compression="zstd") as parquet,
+        files.atomic_write(f"{stem}.tar") as tar_stream,
+    ):
+        writer = ShardWriter(TarWriter(tar_stream), parquet, image_format)
         yield writer
-        tar_sha256 = writer.tar.close()
-    tables.write_table(writer.table(), SHARDS, f"{stem}.parquet")
-    stats = _stats(writer.rows, start_time, duplicates, tar_sha256, tables.content_digest(f"{stem}.parquet"))
+        tar_sha256 = writer.close()
+    stats = _stats(writer.ends, start_time, duplicates, tar_sha256, tables.content_digest(f"{stem}.parquet"))
     files.write_bytes(stats_path(folder, name), json.dumps(asdict(stats), indent=4).encode())
 
 
@@ -141,28 +157,26 @@ def read_stats(path: str) -> ShardStats:
         raise InputError(f"{path}: not the stats of a shard of clipsieve ({error})") from error
 
 
-def _stats(rows: list[Row], start_time: float, duplicates: int, tar_sha256: str, rows_digest: str) -> ShardStats:
-    statuses = Counter(row["status"] for row in rows)
-    classes = Counter(row["error_class"] for row in rows if row["error_class"])
+def _stats(ends: Ends, start_time: float, duplicates: int, tar_sha256: str, rows_digest: str) -> ShardStats:
+    classes: Counter[str] = Counter()
+    for name, rows in ends.items():
+        classes[class_of(name)] += rows
+    successes = classes.pop(Status.SUCCESS.value, 0)
+    statuses: Counter[Status] = Counter()
+    for name, rows in classes.items():
+        statuses[ErrorClass(name).status] += rows
     end_time = time.time()
     return ShardStats(
-        count=len(rows),
-        successes=statuses[Status.SUCCESS.value],
-        failed_to_download=statuses[Status.FAILED_TO_DOWNLOAD.value],
-        failed_to_resize=statuses[Status.FAILED_TO_RESIZE.value],
+        count=rows_of(ends),
+        successes=successes,
+        failed_to_download=statuses[Status.FAILED_TO_DOWNLOAD],
+        failed_to_resize=statuses[Status.FAILED_TO_RESIZE],
         duration=end_time - start_time,
         start_time=start_time,
         end_time=end_time,
-        status_dict=dict(sorted(Counter(map(_status_text, rows)).items())),
+        status_dict=dict(sorted(ends.items())),
         duplicates=duplicates,
         error_classes=dict(sorted(classes.items())),
         tar_sha256=tar_sha256,
         rows_digest=rows_digest,
     )
-
-
-def _status_text(row: Row) -> str:
-    """How a row ended, in words that few rows do not share."""
-    if row["error_class"] == ErrorClass.HTTP_ERROR.value:
-        return f"{row['error_class']} {row['http_status']}"
-    return row["error_class"] or row["status"]

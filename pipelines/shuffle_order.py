@@ -16,7 +16,6 @@ from apache_beam.pvalue import AsDict
 
 from pipelines.thresholds import hash_of
 from schemas.members import as_raw, as_strings, load_members
-from schemas.uid import uid_strings
 
 BUCKET_MEMBERS = 1_000_000
 SLICE_MEMBERS = 250_000
@@ -24,7 +23,7 @@ SLICE_MEMBERS = 250_000
 
 def order_keys(raw: np.ndarray, seed: int) -> np.ndarray:
     """Uid bytes uint8[N, 16] -> bytes[N] of 24 that sort in the seeded order."""
-    hashes = hash_of(uid_strings(raw), seed).astype(">u8").view(np.uint8).reshape(len(raw), 8)
+    hashes = hash_of(raw, seed).astype(">u8").view(np.uint8).reshape(len(raw), 8)
     return as_strings(np.concatenate([hashes, raw], axis=1))
 
 

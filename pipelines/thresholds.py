@@ -3,7 +3,7 @@
 A row's key is a string of 16-bit digits, most significant first; smaller keys come first.
 
     quality key (10 digits): similarity, descending, as an order-preserving uint32; then the uid's 16 bytes
-    drawing key (4 digits):  the first 8 bytes of sha256("SEED:UID")
+    drawing key (4 digits):  a seeded hash of the uid (`hash_of`)
 
 A `Cut` asks for the ``rank`` smallest keys of a group of rows. A pass counts the next digit among the rows
 that share the digits which a cut has found so far; summed over all rows, the histogram tells in which bin the
@@ -20,7 +20,6 @@ files.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +29,8 @@ DIGIT_BITS = 16
 DIGIT_BINS = 1 << DIGIT_BITS
 QUALITY_DIGITS = 10
 DRAWING_DIGITS = 4
+_UNHELD_BITS = np.uint64(11)
+"""Of a 64-bit hash a float64 holds the upper 53 bits."""
 
 
 @dataclass(frozen=True, order=True)
@@ -71,26 +72,36 @@ def descending_key(similarity: np.ndarray) -> np.ndarray:
     return np.where(negative, bits, ~bits & np.uint32(0x7FFFFFFF))
 
 
-def hash_of(uids: Iterable[str], seed: int) -> np.ndarray:
-    """uint64[N]: the first 8 bytes, big-endian, of sha256("SEED:UID"): the order of drawing."""
-    start = hashlib.sha256(f"{seed}:".encode())
-    digests = []
-    for uid in uids:
-        digest = start.copy()
-        digest.update(uid.encode())
-        digests.append(digest.digest()[:8])
-    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+def hash_of(uids: np.ndarray, seed: int) -> np.ndarray:
+    """uids uint8[N, 16] -> uint64[N]: the order of drawing, a hash of uid and seed whose 11 lowest bits are 0.
+
+    ``mix(mix(mix(seed) ^ upper) ^ lower)`` of the uid's upper and lower 64 bits, cut to the 53 bits that a
+    float64 holds; ``mix`` is a step of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
+    Generators, OOPSLA 2014), so mix(0) is 0xE220A8397B1DCDAF.
+    """
+    upper, lower = np.ascontiguousarray(uids).view(">u8").astype(np.uint64).T
+    hashes = _mix(np.array([seed % (1 << 64)], np.uint64))
+    for half in (upper, lower):
+        hashes = _mix(hashes ^ half)
+    return hashes >> _UNHELD_BITS << _UNHELD_BITS
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    mixed = state + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def unit_interval(hashes: np.ndarray) -> np.ndarray:
-    """uint64[N] -> float64[N] in [0, 1), in the same order: the upper 53 bits, which float64 holds."""
-    return (hashes >> np.uint64(11)).astype(np.float64) / 2.0**53
+    """uint64[N] -> float64[N] in [0, 1), in the same order; of what `hash_of` returns nothing is lost."""
+    return (hashes >> _UNHELD_BITS).astype(np.float64) / 2.0**53
 
 
-def quality_digits(similarity: np.ndarray, uids: np.ndarray) -> np.ndarray:
-    """float32[N] and uid bytes uint8[N, 16] -> uint16[N, 10]."""
-    head = descending_key(similarity).astype(">u4").view(np.uint8).reshape(len(uids), 4)
-    return np.concatenate([head, uids], axis=1).view(">u2").astype(np.uint16)
+def quality_digits(keys: np.ndarray, uids: np.ndarray) -> np.ndarray:
+    """`descending_key`s uint32[N] and uids uint8[N, 16] -> uint16[N, 10]."""
+    heads = keys.astype(">u4").view(np.uint8).reshape(len(keys), 4)
+    return np.concatenate([heads, uids], axis=1).view(">u2").astype(np.uint16)
 
 
 def drawing_digits(hashes: np.ndarray) -> np.ndarray:
@@ -103,14 +114,14 @@ def open_prefixes(cuts: Iterable[Cut]) -> list[tuple[int, tuple[int, ...]]]:
     return sorted({cut.prefix for cut in cuts if cut.missing})
 
 
-def count(digits: np.ndarray, groups: np.ndarray | None, cuts: Sequence[Cut]) -> Histogram:
+def count(digits: np.ndarray, groups: np.ndarray | None, cuts: Iterable[Cut]) -> Histogram:
     """Count the next digit among rows uint16[N, D] of ``groups`` int[N] (None: all are of group 0)."""
     codes = []
     for index, (group, prefix) in enumerate(open_prefixes(cuts)):
-        rows = digits if groups is None else digits[groups == group]
+        kept = np.ones(len(digits), bool) if groups is None else groups == group
         for position, digit in enumerate(prefix):
-            rows = rows[rows[:, position] == digit]
-        codes.append(rows[:, len(prefix)].astype(np.int64) + index * DIGIT_BINS)
+            kept &= digits[:, position] == digit
+        codes.append(digits[kept, len(prefix)].astype(np.int64) + index * DIGIT_BINS)
     if not codes:
         return EMPTY
     return Histogram(*np.unique(np.concatenate(codes), return_counts=True))
@@ -133,14 +144,12 @@ def advance(cuts: Sequence[Cut], histogram: Histogram) -> tuple[Cut, ...]:
     return tuple(_step(cut, indices[cut.prefix], histogram) if cut.missing else cut for cut in cuts)
 
 
-def within(digits: np.ndarray, cut: Cut) -> np.ndarray:
-    """bool[N]: which rows uint16[N, D] of the group of a resolved cut are among its smallest."""
-    before = np.zeros(len(digits), bool)
-    equal = np.ones(len(digits), bool)
-    for position, digit in enumerate(cut.digits):
-        before |= equal & (digits[:, position] < digit)
-        equal &= digits[:, position] == digit
-    return before | equal if cut.rank else before & False
+def borders(cuts: Sequence[Cut], width: int) -> np.ndarray:
+    """Resolved cuts -> uint16[C, width]: the largest key that each takes in. Of rank 0 there is none: ValueError."""
+    if any(cut.missing or not cut.rank for cut in cuts):
+        raise ValueError("a cut has no border before it is resolved, nor one that takes nothing")
+    padded = [(*cut.digits, *[DIGIT_BINS - 1] * (width - len(cut.digits))) for cut in cuts]
+    return np.array(padded, np.uint16).reshape(len(cuts), width)
 
 
 def top_count(rows: int, percent: float) -> int:

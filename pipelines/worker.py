@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from contextlib import redirect_stderr
 
 from apache_beam.runners.worker import sdk_worker_main
 
+
+def _end_with_driver() -> None:
+    """Wait until the other end of the pipe on stdin is closed, by the driver or by its death; then end at once."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and a service's stop are the driver's to handle
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_driver, name="end_with_driver", daemon=True).start()
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # noqa: PTH123
         sdk_worker_main.main(sys.argv)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
 
 class ClipsieveError(Exception):
     """A failed job (exit status 1). The message is one line, fit to be shown without a traceback."""
@@ -15,7 +20,41 @@ class InputError(ClipsieveError):
     exit_status = 2
 
 
+class NetworkGoneError(ClipsieveError):
+    """The network stayed away for longer than the recipe waits; the work done is kept (exit status 1)."""
+
+
 class BudgetError(ClipsieveError):
     """More rows failed than the recipe allows; the work done is kept (exit status 3)."""
 
     exit_status = 3
+
+
+class SignalError(SystemExit):
+    """SIGINT (Ctrl-C) or SIGTERM ended the command. Not an Exception: nothing may take it for a failed row.
+
+    ``exit_status`` is 128 and the signal's number, as a shell has it.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message, exit_status)
+        self.exit_status = exit_status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@contextmanager
+def signals_as_errors() -> Iterator[None]:
+    """While the block runs, SIGINT and SIGTERM raise SignalError in the main thread, which must be the one here."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        raise SignalError(f"stopped by {name}; run the same command again to go on", 128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
@@ -14,7 +15,9 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.errors import InputError
+from schemas.errors import ClipsieveError, InputError
+
+_BUFFER_BYTES = 1 << 20
 
 
 def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -63,11 +66,15 @@ def read_bytes(path: str) -> bytes:
 
 @contextmanager
 def open_read(path: str) -> Iterator[IO[bytes]]:
-    """Open for reading; a missing file is an InputError."""
+    """Open for reading; a file that is missing or may not be read is an InputError."""
     fs, inner = filesystem(path)
     if not fs.isfile(inner):
         raise InputError(f"{path}: no such file")
-    with fs.open(inner, "rb") as stream:
+    try:
+        opened = fs.open(inner, "rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with opened as stream:
         yield stream
 
 
@@ -76,33 +83,102 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
     """Write ``path`` under a temporary name, flush it to the disk and rename it; on an error nothing is left.
 
     Object stores show a file only when its upload is complete, so there the file is written under its own name.
+    Raises ClipsieveError, naming ``path``, where the disk is full or the folder may not be written.
     """
     fs, inner = filesystem(path)
-    fs.makedirs(fs._parent(inner), exist_ok=True)
     if not isinstance(fs, LocalFileSystem):
-        with fs.open(inner, "wb") as stream:
+        with _upload(fs, inner) as stream:
             yield stream
         return
-    temporary = join(fs._parent(inner), f".{name_of(inner)}.tmp.{uuid.uuid4().hex}")
+    folder = fs._parent(inner)
+    temporary = join(folder, f".{name_of(inner)}.tmp.{uuid.uuid4().hex}")
+    with _naming(path):
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        raw = _NamedFile(temporary, path)
     try:
-        with open(temporary, "wb") as stream:  # noqa: PTH123
+        with io.BufferedWriter(raw, _BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, inner)  # noqa: PTH105
+            with _naming(path):
+                os.fsync(raw.fileno())
+        with _naming(path):
+            os.replace(temporary, inner)  # noqa: PTH105
+            _sync_folder(folder)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)  # noqa: PTH108
         raise
 
 
-def remove_leftovers(folder: str) -> None:
-    """Remove the temporary files of killed writers directly in ``folder``, where no other may be at work."""
-    fs, inner = filesystem(folder)
-    if isinstance(fs, LocalFileSystem) and fs.isdir(inner):
-        for path in fs.ls(inner, detail=False):
-            if name_of(path).startswith(".") and ".tmp." in name_of(path):
-                fs.rm_file(path)
+@contextmanager
+def _upload(fs: fsspec.AbstractFileSystem, inner: str) -> Iterator[IO[bytes]]:
+    stream = fs.open(inner, "wb", autocommit=False)
+    try:
+        yield stream
+        stream.close()
+    except BaseException:
+        stream.discard()
+        raise
+    stream.commit()
+
+
+class _NamedFile(io.FileIO):
+    """A new file whose failed writes name the path that the user knows."""
+
+    def __init__(self, temporary: str, path: str) -> None:
+        super().__init__(temporary, "wb")
+        self._path = path
+
+    def write(self, data: Any) -> int:
+        with _naming(self._path):
+            return super().write(data)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ClipsieveError(
+            f"{path}: cannot be written: {error.strerror}; mend that and run the same command again to go on"
+        ) from error
+
+
+def _sync_folder(folder: str) -> None:
+    """Have the disk remember the folder's names: after a power failure a renamed file is there."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def without_leftovers(*folders: str) -> Iterator[None]:
+    """Remove the temporary files of killed writers in ``folders``, and again when the block fails.
+
+    No other job may be at work there. Those in folders of ours within them, as ``_manifest``, go too.
+    """
+    _remove_leftovers(folders)
+    try:
+        yield
+    except BaseException:
+        _remove_leftovers(folders)
+        raise
+
+
+def _remove_leftovers(folders: Sequence[str]) -> None:
+    for folder in folders:
+        fs, inner = filesystem(folder)
+        if not isinstance(fs, LocalFileSystem) or not fs.isdir(inner):
+            continue
+        for entry in fs.ls(inner, detail=True):
+            name = name_of(entry["name"])
+            if entry["type"] == "directory" and name.startswith("_"):
+                _remove_leftovers([entry["name"]])
+            elif name.startswith(".") and ".tmp." in name:
+                with suppress(FileNotFoundError):  # the process that wrote it has just ended, cleaning up
+                    fs.rm_file(entry["name"])
 
 
 def write_bytes(path: str, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """`manifest.json`: what an output folder was made from, with what, and the digest of what is in it (law 8).
 
 A stage opens its folder with `begin` and closes it with `finish`. A folder that another recipe or input began is
-refused, and the difference is shown; a folder that is complete is left as it is.
+refused, and the difference is shown; a folder that is complete is left as it is, unless its stage adds to it
+(`reopen`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas import files
 from schemas.errors import InputError
+from schemas.recipe import STAGE_OPTIONS
 
 STAGE_FOLDERS = ("shards", "scores", "selection", "subsets", "samples")
 STAGE_PARENTS = ("resharded", "models", "evaluations")
@@ -40,6 +42,9 @@ class Manifest(BaseModel):
     counts: dict[str, int] = {}
     digest: str | None = None
     """Digest of the folder's data, times left out: equal for two runs of one recipe on one input."""
+    earlier: list[Manifest] = []
+    """What this manifest was each time that the folder was complete and then added to, without their own
+    ``earlier``; the files that they describe are still there, unchanged."""
 
     @property
     def complete(self) -> bool:
@@ -68,19 +73,47 @@ def read_manifest(folder: str) -> Manifest | None:
         raise InputError(f"{path}: not a manifest of clipsieve ({error.errors()[0]['msg']})") from error
 
 
-def begin(folder: str, stage: str, recipe: dict[str, Any], inputs: dict[str, str]) -> Manifest:
-    """Open ``folder`` for a stage: a new manifest, or the one that an equal earlier run left.
+def begin(
+    folder: str,
+    stage: str,
+    recipe: dict[str, Any],
+    inputs: dict[str, str],
+    grown: Mapping[str, Collection[str]] | None = None,
+) -> Manifest:
+    """Open ``folder`` for a stage: a new manifest, or the one that an earlier run left.
 
-    Raises InputError when the folder was begun with another recipe or input.
+    The earlier run must have had the same recipe, but for the stage's fields that ``may_change`` and for fields
+    that came later and have their default; and the same inputs, or such as have grown since: ``grown`` holds the
+    digests of their earlier states. A complete folder whose input has grown is opened again, to be added to.
+    Raises InputError for a folder that was begun with another recipe or input.
     """
     recipe = json.loads(json.dumps(recipe))
     manifest = read_manifest(folder)
-    if manifest is not None:
-        _refuse_difference(folder, manifest, stage, recipe, inputs)
+    if manifest is None:
+        manifest = Manifest(stage=stage, recipe=recipe, inputs=inputs, versions=_versions(), started_at=now())
+        _write(folder, manifest)
         return manifest
-    manifest = Manifest(stage=stage, recipe=recipe, inputs=inputs, versions=_versions(), started_at=now())
-    _write(folder, manifest)
+    _refuse_difference(folder, manifest, stage, recipe, inputs, grown or {})
+    if manifest.complete and manifest.inputs != inputs:
+        return reopen(folder, manifest, recipe, inputs)
+    if not manifest.complete and (manifest.recipe, manifest.inputs) != (recipe, inputs):
+        manifest = manifest.model_copy(update={"recipe": recipe, "inputs": inputs})
+        _write(folder, manifest)
     return manifest
+
+
+def reopen(folder: str, complete: Manifest, recipe: dict[str, Any], inputs: dict[str, str]) -> Manifest:
+    """Open a complete folder again, to add files to those that are there; these must stay as they are."""
+    again = Manifest(
+        stage=complete.stage,
+        recipe=json.loads(json.dumps(recipe)),
+        inputs=inputs,
+        versions=_versions(),
+        started_at=now(),
+        earlier=[*complete.earlier, complete.model_copy(update={"earlier": []})],
+    )
+    _write(folder, again)
+    return again
 
 
 @contextmanager
@@ -122,6 +155,12 @@ def input_digest(path: str) -> str:
     return manifest.digest
 
 
+def earlier_digests(path: str) -> list[str]:
+    """What `input_digest` was of a folder of ours before files were added to it; of any other path, nothing."""
+    manifest = read_manifest(path)
+    return [str(before.digest) for before in manifest.earlier] if manifest else []
+
+
 def stages(run_dir: str) -> dict[str, Manifest]:
     """The manifests of a run's folders by their names under ``run_dir``, in the order in which data flows."""
     names = list(STAGE_FOLDERS)
@@ -153,19 +192,31 @@ def _versions() -> dict[str, str]:
 
 
 def _refuse_difference(
-    folder: str, manifest: Manifest, stage: str, recipe: dict[str, Any], inputs: dict[str, str]
+    folder: str,
+    manifest: Manifest,
+    stage: str,
+    recipe: dict[str, Any],
+    inputs: dict[str, str],
+    grown: Mapping[str, Collection[str]],
 ) -> None:
     if manifest.stage != stage:
         raise InputError(f"{folder}: holds the output of {manifest.stage}, not of {stage}; choose another --out")
-    changes = [
-        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
-        for old, new in ((manifest.recipe, recipe), (manifest.inputs, inputs))
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
+    options = STAGE_OPTIONS[stage]
+    defaults = options().model_dump(mode="json")
+    before = {name: value for name, value in defaults.items() if name in recipe} | manifest.recipe
+    changed = [name for name in _differences(before, recipe) if name not in options.may_change]
+    replaced = [
+        name for name in _differences(manifest.inputs, inputs) if manifest.inputs.get(name) not in grown.get(name, ())
     ]
+    changes = [f"{name} was {before.get(name)!r}, now {recipe.get(name)!r}" for name in changed]
+    changes += [f"{name} was {manifest.inputs.get(name)!r}, now {inputs.get(name)!r}" for name in replaced]
     if changes:
         state = "done" if manifest.complete else "half done"
         raise InputError(
             f"{folder}: {state} with another recipe or input: {'; '.join(changes)}. "
             "Use the old values, choose another --out, or remove the folder"
         )
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import InputError
 
@@ -52,23 +52,79 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    may_change: ClassVar[frozenset[str]] = frozenset()
+    """Fields that may have another value when a folder is gone on with, for they decide nothing of what is made."""
+
 
 class DownloadOptions(Options):
-    """How pairs become shards."""
+    """How pairs become shards. What img2dataset has too bears its name and means the same."""
+
+    may_change = frozenset(
+        {
+            "attempts",
+            "connect_timeout",
+            "read_timeout",
+            "total_timeout",
+            "concurrency",
+            "host_concurrency",
+            "host_rate",
+            "max_retry_after",
+            "network_patience",
+            "dns_servers",
+            "max_failure_share",
+        }
+    )
+    """How to ask: how often, how long, how fast, and when to give up. All others say what to make."""
 
     shard_size: Positive = Field(10_000, description="rows of the input table in a shard")
-    image_size: Positive = Field(256, description="pixels of the shorter side after resizing; smaller stay as they are")
-    encode_quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="JPEG quality of the stored image")
-    max_bytes: Positive = Field(20_000_000, description="largest answer in bytes")
+
+    image_size: Positive = Field(256, description="pixels of the side that resize_mode sets")
+    resize_mode: Literal["keep_ratio", "center_crop", "border", "keep_ratio_largest", "no"] = Field(
+        "keep_ratio", description="keep_ratio, center_crop, border, keep_ratio_largest or no, as img2dataset's"
+    )
+    resize_only_if_bigger: bool = Field(True, description="leave smaller images as they are")
+    decode: Literal["exact", "fast"] = Field(
+        "exact", description="exact: img2dataset's pixels; fast: JPEGs decoded at a reduced scale"
+    )
+    encode_format: Literal["jpg", "png", "webp"] = Field("jpg", description="format of the stored image")
+    encode_quality: Annotated[int, Field(ge=0, le=100)] = Field(
+        95, description="of JPEG and WebP from 1 to 100; of PNG the compression, 0 to 9"
+    )
+    skip_reencode: bool = Field(False, description="keep the file as served where nothing needs to change in it")
+    min_image_size: Annotated[int, Field(ge=0)] = Field(0, description="least pixels of the shorter side")
+    max_aspect_ratio: Annotated[float, Field(ge=1)] | None = Field(None, description="longest side by shortest")
     max_pixels: Positive = Field(100_000_000, description="largest image in pixels, judged before decoding")
-    max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
+    bbox_col: str | None = Field(None, description="column of boxes to blur, [[x0, y0, x1, y1], ...] in 0 to 1")
+    verify_sha256: bool = Field(True, description="refuse bytes other than a sha256 column of the input says")
+
+    max_bytes: Positive = Field(20_000_000, description="largest answer in bytes")
+    max_redirects: Annotated[int, Field(ge=0, le=20)] = Field(5, description="redirects followed to an image")
     attempts: Annotated[int, Field(ge=1, le=10)] = Field(2, description="tries of a URL whose failure may pass")
-    connect_timeout: Seconds = Field(5.0, description="seconds to a connection")
+    connect_timeout: Seconds = Field(5.0, description="seconds to a connection, name resolution included")
     read_timeout: Seconds = Field(10.0, description="seconds without a byte")
     total_timeout: Seconds = Field(30.0, description="seconds from the first request to the last byte, per attempt")
     concurrency: Positive = Field(64, description="URLs asked for at a time, per worker")
+    host_concurrency: Positive = Field(16, description="URLs asked of one host at a time, per worker")
+    host_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="requests a second to one host, per worker"
+    )
+    max_retry_after: Seconds = Field(60.0, description="longest wait that a host's Retry-After may ask for")
+    network_patience: Seconds = Field(900.0, description="seconds to wait for a network that is gone before giving up")
+    dns_servers: tuple[str, ...] = Field((), description="HOST[:PORT] of a name server; none: the system's")
     allow_hosts: tuple[str, ...] = Field((), description="HOST:PORT that may be a private address")
+    user_agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+$")] = Field(
+        "clipsieve", description="name told to servers, and looked up in robots.txt and X-Robots-Tag"
+    )
+    robots_txt: bool = Field(True, description="ask each host's robots.txt first and keep to it")
+
     max_failure_share: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="share of rows that may fail")
+
+    @model_validator(mode="after")
+    def _quality_of_format(self) -> DownloadOptions:
+        low, high = (0, 9) if self.encode_format == "png" else (1, 100)
+        if not low <= self.encode_quality <= high:
+            raise ValueError(f"encode_quality of {self.encode_format} is from {low} to {high}")
+        return self
 
 
 class ScoreOptions(Options):
@@ -79,12 +135,26 @@ class ScoreOptions(Options):
     embeddings: bool = Field(False, description="keep image and text embeddings in fp16 beside the scores")
 
 
+def parse_combination(text: str) -> tuple[float, int]:
+    """The percentage and the size of a sample within a subset: ``top40_10M`` is 10M pairs of the best 40%."""
+    match = re.fullmatch(r"top(\d+(?:\.\d{1,2})?)_(.+)", text)
+    if not match or not 0 < float(match[1]) <= 100 or parse_size(match[2]) <= 0:
+        raise ValueError(f"{text!r} is not a sample within a subset, as top40_10M")
+    return float(match[1]), parse_size(match[2])
+
+
 class SelectOptions(Options):
     """Which subsets and samples are cut from the scores."""
 
+    may_change = frozenset({"subsets"})
+
     fractions: tuple[Fraction, ...] = Field((20, 40, 60, 80), description="percentages of the pairs that score best")
     sizes: tuple[Count, ...] = Field((), description="pairs in each nested sample, as 250 or 10M")
-    seed: Seed = 0
+    combinations: tuple[str, ...] = Field((), description="samples within a subset: top40_10M is 10M of the best 40%")
+    seed: Seed = Field(0, description="decides which pairs are drawn")
+    score_column: str = Field("similarity", description="column of the score files that ranks the pairs")
+    where: str = Field("", description="condition on their columns, as \"original_width >= 200 and language == 'en'\"")
+    subsets: bool = Field(True, description="write each subset and sample beside the selection table")
 
     @field_validator("fractions")
     @classmethod
@@ -93,6 +163,12 @@ class SelectOptions(Options):
             if round(fraction, 2) != fraction:
                 raise ValueError(f"a fraction has at most two decimals, not {fraction}")
         return tuple(sorted(set(fractions)))
+
+    @field_validator("combinations")
+    @classmethod
+    def _named_alike(cls, combinations: tuple[str, ...]) -> tuple[str, ...]:
+        parsed = sorted({parse_combination(text) for text in combinations})
+        return tuple(f"top{percent:g}_{size_name(size)}" for percent, size in parsed)
 
 
 class ReshardOptions(Options):
@@ -161,6 +237,7 @@ class Recipe(Options):
     """A whole run: the stages that are named run in this order, those left out do not."""
 
     pairs: str = Field(description="the table of pairs; a relative path is looked up beside the recipe")
+    opt_out: str | None = Field(None, description="list of what no stage may use; looked up as the table is")
     download: DownloadOptions | None = None
     score: ScoreOptions | None = None
     select: SelectOptions | None = None
@@ -192,3 +269,13 @@ def parse_options(model: type[Any], content: dict[str, Any], where: str) -> Any:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise InputError(f"{where}: {field}: {first['msg']} (got {first.get('input')!r})") from error
+
+
+STAGE_OPTIONS: dict[str, type[Options]] = {
+    "download": DownloadOptions,
+    "score": ScoreOptions,
+    "select": SelectOptions,
+    "reshard": ReshardOptions,
+    "train": TrainOptions,
+    "evaluate": EvaluateOptions,
+}

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from schemas import files
 from schemas.errors import InputError
+from schemas.text_buffers import text_bytes
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Table:
 
     name: str
     schema: pa.Schema
+    extra_first: bool = False
+    """Whether columns that pass through stand before the table's own, as img2dataset has them."""
 
     @property
     def columns(self) -> list[str]:
@@ -55,7 +58,6 @@ SHARDS = Table(
     "shards",
     pa.schema(
         [
-            _UID,
             _column("caption", pa.string(), "the pair's text"),
             _column("url", pa.string(), "where the image was asked for"),
             _column(
@@ -71,20 +73,38 @@ SHARDS = Table(
             _column("original_height", pa.int32(), "pixels of the image as downloaded"),
             _column("exif", pa.string(), "EXIF tags of the downloaded image as JSON"),
             _column("sha256", pa.string(), "hex digest of the bytes as downloaded"),
+            _UID,
             _column("final_url", pa.string(), "the URL that answered, after redirects"),
             _column("http_status", pa.int32(), "status code of the last answer"),
             _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py); null on success"),
+            _column("consent", pa.string(), "what decided whether the image may be used (schemas/outcomes.py)"),
             _column("attempts", pa.int32(), "how many times the URL was asked for"),
             _column("fetched_at", pa.timestamp("us", tz="UTC"), "when the last answer ended"),
             _column("content_type", pa.string(), "Content-Type as the server sent it"),
             _column("byte_size", pa.int64(), "bytes downloaded"),
-            _column("phash", pa.string(), "64-bit perceptual hash of the stored image, 16 hex digits"),
+            _column("phash", pa.string(), "64-bit perceptual hash of the stored pixels before encoding, 16 hex digits"),
             _column("tar_offset", pa.int64(), "where the sample's first member header begins in its tar"),
             _column(
                 "tar_size",
                 pa.int64(),
                 "bytes from there to the end of the sample's last member, padding included",
             ),
+        ]
+    ),
+    extra_first=True,
+)
+
+DEAD_LETTERS = Table(
+    "dead letters",
+    pa.schema(
+        [
+            _UID,
+            _column("url", pa.string(), "where the image was asked for"),
+            _column("stage", pa.string(), "fetch: no sound answer came; image: it is not an image that may be kept"),
+            _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py)"),
+            _column("http_status", pa.int32(), "status code of the last answer"),
+            _column("consent", pa.string(), "what decided whether the image may be used (schemas/outcomes.py)"),
+            _column("retryable", pa.bool_(), "whether another pass can end differently"),
         ]
     ),
 )
@@ -155,6 +175,7 @@ RETRIEVAL_TEXTS = Table(
 )
 
 ROW_GROUP_ROWS = 65_536
+_STREAMED_BYTES = 1 << 20
 # Columns and stats keys that hold times: the only things in which two runs of one recipe may differ (law 2).
 TIME_COLUMNS = frozenset({"fetched_at"})
 
@@ -168,7 +189,7 @@ def check_columns(schema: pa.Schema, table: Table, path: str, columns: Sequence[
 
 
 def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table's own columns first, in order and type; further columns behind them as they are."""
+    """The table's own columns in order and type; further columns as they are, behind or before them."""
     check_columns(data.schema, table, path, columns)
     own = [field for field in table.schema if field.name in data.schema.names]
     extra = [name for name in data.schema.names if name not in table.schema.names]
@@ -179,16 +200,23 @@ def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | No
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{path}: column {field.name!r} cannot be read as {field.type}: {reason}") from error
-    fields = own + [data.schema.field(name) for name in extra]
-    return pa.table([*arrays, *(data[name] for name in extra)], schema=pa.schema(fields))
+    passed = [data[name] for name in extra]
+    fields = [data.schema.field(name) for name in extra]
+    if table.extra_first:
+        return pa.table([*passed, *arrays], schema=pa.schema(fields + own))
+    return pa.table([*arrays, *passed], schema=pa.schema(own + fields))
 
 
 @contextmanager
-def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file open for reading; a file that is missing, foreign or damaged anywhere is an InputError."""
+def open_parquet(path: str, streamed: bool = False) -> Iterator[pq.ParquetFile]:
+    """A Parquet file open for reading; a file that is missing, foreign or damaged anywhere is an InputError.
+
+    ``streamed``: of a row group that is read in batches some pages of each column are held, not all of it.
+    """
+    piecewise = {"buffer_size": _STREAMED_BYTES, "pre_buffer": False} if streamed else {}
     with files.open_read(path) as stream:
         try:
-            yield pq.ParquetFile(stream)
+            yield pq.ParquetFile(stream, **piecewise)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
 
@@ -207,11 +235,12 @@ def iter_batches(
     """Stream a Parquet file's record batches; memory is bounded by a row group."""
     with open_parquet(path) as parquet:
         check_columns(parquet.schema_arrow, table, path, columns)
-        yield from parquet.iter_batches(batch_size=batch_size, columns=list(columns) if columns else None)
+        wanted = list(columns) if columns else None
+        yield from parquet.iter_batches(batch_size, columns=wanted, use_threads=False)  # a job has workers enough
 
 
 def write_table(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> None:
-    """Write a whole table atomically, its own columns first; the bytes depend on the values alone.
+    """Write a whole table atomically; the bytes depend on the values alone.
 
     It must have ``columns`` (default: all of the table's).
     """
@@ -227,7 +256,7 @@ def table_writer(table: Table, path: str) -> Iterator[Callable[[pa.Table], None]
     """
     with (
         files.atomic_write(path) as stream,
-        pq.ParquetWriter(stream, table.schema, compression="zstd") as writer,
+        pq.ParquetWriter(stream, table.schema, compression="zstd", use_dictionary=_repeating(table.schema)) as writer,
     ):
         waiting = table.schema.empty_table()
 
@@ -243,6 +272,11 @@ def table_writer(table: Table, path: str) -> Iterator[Callable[[pa.Table], None]
         writer.write_table(waiting)
 
 
+def _repeating(schema: pa.Schema) -> list[str]:
+    """The columns that a dictionary of their values can make smaller: uids and real numbers hardly repeat."""
+    return [field.name for field in schema if field.name != "uid" and not pa.types.is_floating(field.type)]
+
+
 def content_digest(path: str) -> str:
     """Hex SHA-256 of a Parquet file's names, types and values, its time columns left out.
 
@@ -252,7 +286,7 @@ def content_digest(path: str) -> str:
     with open_parquet(path) as parquet:
         columns = [name for name in parquet.schema_arrow.names if name not in TIME_COLUMNS]
         digest.update(repr([(name, str(parquet.schema_arrow.field(name).type)) for name in columns]).encode())
-        for batch in parquet.iter_batches(batch_size=8192, columns=columns):
+        for batch in parquet.iter_batches(8192, columns=columns, use_threads=False):
             for column in batch.columns:
                 _update_with_values(digest, column)
     return digest.hexdigest()
@@ -263,7 +297,7 @@ def _update_with_values(digest: hashlib._Hash, column: pa.Array) -> None:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         lengths = pc.binary_length(column).fill_null(0)
         digest.update(lengths.cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes())
-        digest.update("".join(value for value in column.to_pylist() if value).encode("utf-8", "surrogatepass"))
+        digest.update(text_bytes(column.drop_null()))
     elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         digest.update(column.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
     else:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import re
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.text_buffers import fixed_text, text_bytes
 
 UID_PATTERN = re.compile(r"[0-9a-f]{32}")
 UID_U64_PAIR = np.dtype("u8,u8")
@@ -19,15 +23,22 @@ def uid_of(url: str, caption: str) -> str:
 
 
 def uid_bytes(uids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """uids[N] of 32 hex digits -> uint8[N, 16], most significant byte first."""
-    joined = "".join(uids.to_pylist())
-    return np.frombuffer(bytes.fromhex(joined), np.uint8).reshape(len(uids), 16)
+    """uids[N] of 32 hex digits -> uint8[N, 16], most significant byte first; of anything else a ValueError."""
+    column = uids.combine_chunks() if isinstance(uids, pa.ChunkedArray) else uids
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not is_text or column.null_count or not pc.all(pc.equal(pc.binary_length(column), 32), min_count=0).as_py():
+        raise ValueError("a uid has 32 digits")
+    return np.frombuffer(binascii.unhexlify(text_bytes(column)), np.uint8).reshape(len(column), 16)
+
+
+def uid_array(raw: np.ndarray) -> pa.Array:
+    """uint8[N, 16] -> string[N] of 32 hex digits each; the inverse of `uid_bytes`."""
+    return fixed_text(binascii.hexlify(raw.tobytes()), 32)
 
 
 def uid_strings(raw: np.ndarray) -> list[str]:
-    """uint8[N, 16] -> N strings of 32 hex digits; the inverse of `uid_bytes`."""
-    joined = np.ascontiguousarray(raw).tobytes().hex()
-    return [joined[start : start + 32] for start in range(0, len(joined), 32)]
+    """`uid_array` as a list."""
+    return list(uid_array(raw).to_pylist())
 
 
 def to_u64_pairs(raw: np.ndarray) -> np.ndarray:

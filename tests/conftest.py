@@ -17,13 +17,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 import clipsieve
 from evaluation.statistics import wilson
 from schemas import manifest, tables
-from schemas.outcomes import ErrorClass
+from schemas.outcomes import ErrorClass, may_pass
 from schemas.uid import uid_of
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("clipsieve", deadline=None)
+settings.load_profile("clipsieve")
 
 HOSTILE = """</p></script><script>alert(1)</script><img src=x onerror="alert(2)">'"{{ 7*7 }} &lt;"""
 FAILURES = {
@@ -32,6 +37,7 @@ FAILURES = {
     23: ErrorClass.TIMEOUT,
     33: ErrorClass.DECODE_ERROR,
 }
+HTTP_STATUSES = {3: 404, 13: 503}
 REJECTED = 50
 DUPLICATES = 4
 ROWS_PER_SHARD = 30
@@ -68,6 +74,8 @@ def _row(number):
         "key": f"{number // ROWS_PER_SHARD:05d}{number % ROWS_PER_SHARD:04d}",
         "status": failure.status.value if failure else "success",
         "error_class": failure.value if failure else None,
+        "http_status": HTTP_STATUSES.get(number),
+        "consent": None if failure is ErrorClass.TIMEOUT else "allowed",
         "swapped": number % 5 == 4,
         "similarity": round(0.5 - number / 100 - (number % 5 == 4) / 10, 2),
     }
@@ -87,10 +95,20 @@ def _write_shards(folder, rows):
         written = pa.Table.from_pylist(own, schema=schema)
         tables.write_table(written, tables.SHARDS, str(folder / f"{name}.parquet"))
         (folder / f"{name}_stats.json").write_text("{}")
+    _write_dead_letters(folder, [row for row in rows if row["error_class"]])
     counts = {"rows": len(rows) + DUPLICATES, "duplicates": DUPLICATES, "success": len(rows) - len(FAILURES)}
     for failure in FAILURES.values():
         counts[f"error_{failure.value}"] = counts.get(f"error_{failure.value}", 0) + 1
     _finish(folder, "download", {"shard_size": ROWS_PER_SHARD}, counts)
+
+
+def _write_dead_letters(folder, rows):
+    letters = [
+        {**row, "stage": "fetch", "retryable": may_pass(ErrorClass(row["error_class"]), row["http_status"])}
+        for row in rows
+    ]
+    table = pa.Table.from_pylist(letters, schema=tables.DEAD_LETTERS.schema)
+    tables.write_table(table, tables.DEAD_LETTERS, str(folder / "_manifest" / "dead_letters.parquet"))
 
 
 def _add_sample(tar, row):

@@ -145,6 +145,10 @@ WRONG: list[tuple[str, str]] = [
     ("download --pairs pairs.parquet --out out --allow-host 10.0.0.1", "10.0.0.1"),
     ("download --pairs pairs.parquet --out out --attempts many", "download: attempts: Input should be a valid integer"),
     ("download --pairs pairs.parquet --out shards --image-size 128", "image_size was 256, now 128"),
+    ("download --pairs pairs.parquet --out shards --no-robots-txt", "robots_txt was True, now False"),
+    ("download --pairs pairs.parquet --out shards --allow-host a:1 --allow-host b:2", "now ['a:1', 'b:2']"),
+    ("download --pairs pairs.parquet --out out --bbox-col faces", "bbox_col 'faces' is not one of its other columns"),
+    ("download --pairs pairs.parquet --out out --retry-failed", "out: there is nothing to retry before download is"),
     ("download --pairs foreign.parquet --out shards", "shards: done with another recipe or input"),
     ("select --scores shards --out out", "shards/00000.parquet: column 'similarity' is missing"),
     ("select --scores nowhere --out out", "nowhere: no scores"),
@@ -226,6 +230,18 @@ def test_more_failures_than_the_budget_allows_keep_the_work(made: Path, command)
     assert error_of(ended).startswith("3 of 12 pairs failed (25.0%), more than max_failure_share 0.2 allows")
 
 
+def test_a_larger_budget_is_no_other_recipe_and_404_is_not_retried(made: Path, command) -> None:
+    found = read_manifest(str(made / "shards"))
+    assert found is not None
+    arguments = ["--shard-size", "8", "--allow-host", found.recipe["allow_hosts"][0], "--max-failure-share", "0.25"]
+    ended = command(
+        "download", "--pairs", made / "pairs.parquet", "--out", made / "shards", *arguments, "--retry-failed"
+    )
+    assert ended.status == 0
+    assert ended.err == f"{made / 'shards'}: no pair failed in a way that may pass; there is nothing to retry\n"
+    assert "success 9" in ended.out and "pass_1" not in ended.out
+
+
 def test_the_installed_command_ends_as_the_function_does(made: Path) -> None:
     for arguments, status, message in (
         (["run", "nowhere.yaml"], 2, "clipsieve: nowhere.yaml: no such recipe"),
@@ -253,7 +269,7 @@ def test_there_is_no_other_command() -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_option_is_a_flag(name: str) -> None:
     shown = CliRunner().invoke(clipsieve.app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
-    flags = set(re.findall(r"--[a-z-]+", shown.output))
+    flags = set(re.findall(r"--[a-z0-9-]+", shown.output))
     for field, info in OPTIONS[name].model_fields.items():
         flag = f"--{field.replace('_', '-')}"
         assert (flag.removesuffix("s") if "..." in str(info.annotation) else flag) in flags

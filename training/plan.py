@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from schemas import files
 from schemas.errors import InputError
 from schemas.members import as_raw, read_members
+from schemas.opt_out import OptOut, load_opt_out
 from schemas.outcomes import Status
 from schemas.samples import list_shards
-from schemas.tables import SHARDS, read_table
+from schemas.tables import SHARDS, open_parquet, read_table
 from schemas.uid import uid_bytes
 
 _COLUMNS = ("uid", "key", "status", "tar_offset", "tar_size")
@@ -37,27 +38,33 @@ class SamplePlan:
     """int64[N]: the first byte of the sample's members in its tar."""
     size: np.ndarray
     """int64[N]: bytes from there to the end of its last member."""
+    opted_out: int
+    """How many samples were left out because the opt-out list names them."""
 
     def __len__(self) -> int:
         return len(self.offset)
 
 
-def plan_samples(shards: str, subset: str | None) -> SamplePlan:
+def plan_samples(shards: str, subset: str | None, opt_out: str | None = None) -> SamplePlan:
     """The downloaded samples of a shards folder, or those of them whose uid a subset file holds.
 
+    Those that the file ``opt_out`` lists are left out.
     Raises InputError when the subset holds a uid that no downloaded sample has, with their number.
     """
     members = None if subset is None else _fixed_binary(as_raw(read_members(subset)))
     met = np.zeros(0 if members is None else len(members), bool)
     tars: list[str] = []
     columns = []
+    listed, opted_out = load_opt_out(opt_out), 0
     for name in list_shards(shards):
-        uid, offset, size = _downloaded(files.join(shards, f"{name}.parquet"))
+        uid, offset, size, is_listed = _downloaded(files.join(shards, f"{name}.parquet"), listed)
         if members is not None:
             found = pc.index_in(uid, value_set=members)
             kept = found.is_valid().to_numpy(zero_copy_only=False)
             met[found.drop_null().to_numpy()] = True
-            offset, size = offset[kept], size[kept]
+            offset, size, is_listed = offset[kept], size[kept], is_listed[kept]
+        opted_out += int(is_listed.sum())
+        offset, size = offset[~is_listed], size[~is_listed]
         columns.append((np.full(len(offset), len(tars), np.int32), offset, size))
         tars.append(files.join(shards, f"{name}.tar"))
     if members is not None and not met.all():
@@ -65,7 +72,7 @@ def plan_samples(shards: str, subset: str | None) -> SamplePlan:
         count = np.count_nonzero(~met)
         raise InputError(f"{subset}: {count} uids are of no downloaded sample in {shards}, the first {first}")
     shard, offset, size = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return SamplePlan(tuple(tars), shard, offset, size)
+    return SamplePlan(tuple(tars), shard, offset, size, opted_out)
 
 
 def stream_slice(samples: int, seed: int, start: int, stop: int) -> np.ndarray:
@@ -87,13 +94,18 @@ def _epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
-def _downloaded(path: str) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    table = read_table(path, SHARDS, _COLUMNS)
+def _downloaded(path: str, opt_out: OptOut) -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each downloaded row: uid, tar_offset, tar_size, and whether the opt-out list names it."""
+    judged: list[str] = []
+    if opt_out.columns:
+        with open_parquet(path) as parquet:
+            judged = [name for name in opt_out.columns if name in parquet.schema_arrow.names]
+    table = read_table(path, SHARDS, (*_COLUMNS, *judged))
     table = table.filter(pc.equal(table["status"], Status.SUCCESS.value))
     if table["tar_offset"].null_count or table["tar_size"].null_count:
         raise InputError(f"{path}: a downloaded row lacks its tar_offset or tar_size; verify the shards")
     uid = _fixed_binary(_uid_bytes(table["uid"], path))
-    return uid, table["tar_offset"].to_numpy(), table["tar_size"].to_numpy()
+    return uid, table["tar_offset"].to_numpy(), table["tar_size"].to_numpy(), opt_out.forbids_rows(table, path)
 
 
 def _uid_bytes(uids: pa.ChunkedArray, path: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from schemas import files
 from schemas.errors import ClipsieveError, InputError
 from schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
 from schemas.models import WEIGHTS_NAME, save_model
+from schemas.opt_out import INPUT_NAME, OPTED_OUT, load_opt_out
 from schemas.recipe import TrainOptions, parse_options
 from training.checkpoint import drop_checkpoint, load_checkpoint, save_checkpoint
 from training.data import Batch, PairReader, load_batches, normalise
@@ -58,8 +59,10 @@ class Job:
         return range(start, start + size)
 
 
-def run(shards: str, subset: str | None, out: str, options: TrainOptions) -> Manifest:
+def run(shards: str, subset: str | None, out: str, options: TrainOptions, opt_out: str | None = None) -> Manifest:
     """Train on the pairs of ``shards`` that the file ``subset`` names (None: all) into the folder ``out``.
+
+    Pairs that the file ``opt_out`` lists are left out, and counted.
 
     A folder that an equal run completed is left as it is; one that it left half done is taken up at its
     checkpoint. Raises InputError, before step 0, for what the user can mend; ClipsieveError when the loss is
@@ -67,13 +70,13 @@ def run(shards: str, subset: str | None, out: str, options: TrainOptions) -> Man
     """
     tower = load_tower(options.tower)
     recipe = {**options.model_dump(mode="json"), "subset": PurePosixPath(subset).stem if subset else None}
-    inputs = {"shards": input_digest(shards), "tower": tower.digest}
+    inputs = {"shards": input_digest(shards), "tower": tower.digest, **load_opt_out(opt_out).inputs}
     if subset:
         inputs["subset"] = input_digest(subset)
     if read_manifest(out) is not None and (manifest := begin(out, "train", recipe, inputs)).complete:
         return manifest
     with start_runtime() as runtime:
-        job = Job(options, tower, plan_samples(shards, subset), out, runtime)
+        job = Job(options, tower, plan_samples(shards, subset, opt_out), out, runtime)
         _check(job, shards)
         torch.manual_seed(options.seed)
         model = build_model(tower).to(runtime.device)
@@ -165,6 +168,7 @@ def _finish(job: Job, model: ClipModel, manifest: Manifest) -> Manifest:
         cost, seen = tower_cost(job.tower), job.steps * job.options.batch_size
         counts = {
             "pairs": len(job.plan),
+            **({OPTED_OUT: job.plan.opted_out} if INPUT_NAME in manifest.inputs else {}),
             "samples_seen": seen,
             "unique_samples": min(seen, len(job.plan)),
             "steps": job.steps,
@@ -185,15 +189,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shards", required=True, help="folder of shards")
     parser.add_argument("--subset", help="file of the uids to train on; none: every downloaded pair")
     parser.add_argument("--out", required=True, help="folder of the model")
+    parser.add_argument("--opt-out", help="list of uids, URLs and domains that must not be used")
     for name, field in TrainOptions.model_fields.items():
         values = 2 if name == "betas" else None
         option = "--" + name.replace("_", "-")
         text = f"{field.description or name}; {field.default}".replace("%", "%%")
         parser.add_argument(option, default=argparse.SUPPRESS, nargs=values, help=text)
     given = vars(parser.parse_args(arguments))
-    shards, subset, out = given.pop("shards"), given.pop("subset"), given.pop("out")
+    shards, subset, out, opt_out = (given.pop(name) for name in ("shards", "subset", "out", "opt_out"))
     try:
-        run(shards, subset, out, parse_options(TrainOptions, given, "command line"))
+        run(shards, subset, out, parse_options(TrainOptions, given, "command line"), opt_out)
     except ClipsieveError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evaluation.report.comparisons import Comparison, compare
 from evaluation.report.cuts import Cut, read_cuts
+from evaluation.report.failures import Failures, read_failures
 from evaluation.report.funnel import Step, funnel
 from evaluation.report.galleries import Card, make_cards
 from evaluation.report.models import ModelRun, read_models
@@ -29,6 +30,7 @@ class Run:
     models: tuple[ModelRun, ...]
     comparisons: tuple[Comparison, ...]
     steps: tuple[Step, ...]
+    failures: Failures | None
 
     @property
     def main_cut(self) -> Cut | None:
@@ -61,4 +63,5 @@ def collect(run_dir: str) -> Run:
         models=models,
         comparisons=compare(models),
         steps=tuple(funnel(download, pool, cuts, models)),
+        failures=read_failures(files.join(run_dir, "shards"), download),
     )

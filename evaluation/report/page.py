@@ -46,6 +46,8 @@ def render(run: Run) -> str:
         percent=lambda fraction: f"{100 * fraction:.1f}%",
         similarity=lambda value: f"{value:.4f}".replace("-", "\N{MINUS SIGN}"),
         signed=headline.signed,
+        consent=words.consent,
+        loss=words.loss,
         metric=words.metric,
         subset=words.subset,
     )
@@ -53,6 +55,7 @@ def render(run: Run) -> str:
     return environment.get_template("template.html").render(
         run=run,
         lead=headline.pairs_sentence(run.steps, run.pool.scored, run.pool.eligible, run.main_cut),
+        failures=run.failures,
         findings=headline.model_findings(run.comparisons),
         histogram=views.histogram_view(run),
         bands=views.band_views(run),

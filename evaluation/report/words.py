@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from schemas.outcomes import ErrorClass
+from schemas.outcomes import Consent, ErrorClass
 
 LOSSES = {
     "duplicates": "repeat an earlier row",
     ErrorClass.INVALID_URL.value: "not a valid URL",
     ErrorClass.SCHEME_NOT_ALLOWED.value: "neither http nor https",
     ErrorClass.FORBIDDEN_ADDRESS.value: "leads to a private address",
-    ErrorClass.DNS_ERROR.value: "host not found",
+    ErrorClass.HOST_NOT_FOUND.value: "host not found",
+    ErrorClass.DNS_ERROR.value: "name server failed",
     ErrorClass.TIMEOUT.value: "server too slow",
     ErrorClass.CONNECTION_ERROR.value: "connection refused or broken off",
+    ErrorClass.PROTOCOL_ERROR.value: "answered with other than HTTP",
     ErrorClass.TLS_ERROR.value: "no trusted TLS connection",
     ErrorClass.HTTP_ERROR.value: "answered with an HTTP error",
     ErrorClass.TOO_MANY_REDIRECTS.value: "too many redirects",
     ErrorClass.TOO_LARGE.value: "larger than the byte limit",
     ErrorClass.EMPTY_BODY.value: "empty answer",
     ErrorClass.OPTED_OUT.value: "owner forbids use in training",
+    ErrorClass.HASH_MISMATCH.value: "not the bytes that the table names",
     ErrorClass.NOT_AN_IMAGE.value: "not an image",
     ErrorClass.TOO_MANY_PIXELS.value: "larger than the pixel limit",
+    ErrorClass.TOO_SMALL.value: "smaller than the size limit",
+    ErrorClass.ASPECT_RATIO.value: "more oblong than the limit",
     ErrorClass.DECODE_ERROR.value: "truncated or damaged image",
+}
+
+CONSENT = {
+    Consent.ALLOWED.value: "nothing forbids it",
+    Consent.OPT_OUT_LIST.value: "on the opt-out list",
+    Consent.ROBOTS_TXT.value: "robots.txt forbids it",
+    Consent.X_ROBOTS_TAG.value: "X-Robots-Tag forbids it",
+    Consent.TDM_RESERVATION.value: "reserved from text and data mining",
 }
 
 METRICS = {
@@ -46,6 +59,11 @@ TASK_METRICS = {
 def loss(reason: str) -> str:
     """A reason in plain words; one that has none, as it is."""
     return LOSSES.get(reason, reason.replace("_", " "))
+
+
+def consent(name: str | None) -> str:
+    """What decided whether an image may be used, in plain words; None is where nothing did."""
+    return CONSENT.get(name, name) if name else "no image to judge"
 
 
 def metric(name: str) -> str:

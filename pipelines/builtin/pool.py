@@ -2,10 +2,10 @@
 
     python -m pipelines.builtin.pool --data LAB --out build/builtin
 
-``LAB`` holds openclipart.parquet and emoji.parquet. Openclipart is split by groups of near-duplicates: three in five
-train the reference; of the others, public domain alone and at most five pairs a title, two thirds become
-``quickstart/pairs.parquet`` and the rest the tasks ``tasks/wds_*``. The emoji all train, less those that look like a
-held-out picture. Every split is a hash of its group, so it depends on nothing but the data.
+``LAB`` holds openclipart.parquet and emoji.parquet. Openclipart is split by groups of near-duplicates: two in five are
+held out; of these, public domain alone and at most five pairs a title, two thirds become ``quickstart/pairs.parquet``
+and the rest the tasks ``tasks/wds_*``. All other pictures train the reference, less each that is a near-duplicate of
+any held-out one. The split is a hash of the group, so it depends on nothing but the data. Blank pictures are left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
-from pipelines.builtin.near_duplicates import near_duplicate_groups
+from pipelines.builtin.near_duplicates import group_near_duplicates, near_duplicates
 from pipelines.phash import perceptual_hash
 from schemas import files, samples
 from schemas.uid import uid_of
@@ -80,26 +80,19 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with openclipart.parquet and emoji.parquet")
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
-    pictures = [*read_openclipart(options.data), *read_emoji(options.data)]
-    groups = group_names(pictures)
-    places = {name: place_of(name) for name in set(groups)}
-    held = {
-        name
-        for picture, name in zip(pictures, groups, strict=True)
-        if picture.is_openclipart and places[name] < HELD_OUT
-    }
-    train = [p for p, name in zip(pictures, groups, strict=True) if name not in held]
-    fit = [
-        (p, g)
-        for p, g in zip(pictures, groups, strict=True)
-        if g in held and p.is_openclipart and p.title and p.is_public_domain
+    pictures = [p for p in (*read_openclipart(options.data), *read_emoji(options.data)) if not is_blank(p)]
+    split = split_pictures(pictures)
+    places = {name: place_of(name) for name in split.groups}
+    train = [p for p, seen in zip(pictures, split.is_train, strict=True) if seen]
+    held_out = [
+        (p, g) for p, g, held in zip(pictures, split.groups, split.is_held_out, strict=True) if held and p.title
     ]
+    fit = [(p, g) for p, g in held_out if p.is_public_domain]
     fit.sort(key=lambda pair: hashlib.sha256(pair[0].id.encode()).digest())
     tasks = [p for p, _ in capped(pair for pair in fit if places[pair[1]] < TASKS)]
     pool = list(capped(pair for pair in fit if places[pair[1]] >= TASKS))
     write_training_shard(train, files.join(options.out, "shards"))
     write_pairs(pool, files.join(options.out, "quickstart", "pairs.parquet"))
-    held_out = [(p, g) for p, g in zip(pictures, groups, strict=True) if g in held and p.is_openclipart and p.title]
     write_pairs(held_out, files.join(options.out, "held_out.parquet"))
     write_retrieval(tasks, files.join(options.out, "tasks", "wds_openclipart_titles"))
     write_zero_shot(tasks, files.join(options.out, "tasks", "wds_openclipart_folders"))
@@ -151,16 +144,30 @@ def read_emoji(folder: str) -> Iterator[Picture]:
         )
 
 
-def group_names(pictures: list[Picture]) -> list[str]:
-    """Each picture's group of near-duplicates, named by its first member's id."""
+def is_blank(picture: Picture) -> bool:
+    """Whether a picture is of one colour: a drawing that failed to render, in which there is nothing to match."""
+    return bool((picture.pixels == picture.pixels[0, 0]).all())
+
+
+@dataclass(frozen=True)
+class Split:
+    """What each of N pictures is for. Held-out pictures and those that train are never near-duplicates."""
+
+    groups: list[str]
+    """The group of near-duplicates, named by its first member's id."""
+    is_held_out: np.ndarray
+    is_train: np.ndarray
+    """bool[N] both; neither for a picture that is near a held-out one."""
+
+
+def split_pictures(pictures: list[Picture]) -> Split:
+    """Hold out openclipart by groups of near-duplicates, and train on what is near nothing that is held out."""
     hashes = np.array([int(perceptual_hash(p.pixels), 16) for p in pictures], np.uint64)
     small = [Image.fromarray(p.pixels).resize((16, 16), Image.Resampling.BILINEAR) for p in pictures]
-    thumbnails = np.stack([np.asarray(image, np.float32).ravel() / 255 for image in small])
-    labels = near_duplicate_groups(hashes, thumbnails)
-    first: dict[int, str] = {}
-    for label, picture in zip(labels, pictures, strict=True):
-        first.setdefault(label, picture.id)
-    return [first[label] for label in labels]
+    near = near_duplicates(hashes, np.stack([np.asarray(image, np.float32).ravel() / 255 for image in small]))
+    groups = [pictures[first].id for first in group_near_duplicates(near)]
+    held_out = np.array([p.is_openclipart and place_of(g) < HELD_OUT for p, g in zip(pictures, groups, strict=True)])
+    return Split(groups, held_out, near @ held_out == 0)
 
 
 def place_of(group: str) -> float:

@@ -1,10 +1,11 @@
 """Fetching a URL that a stranger wrote, from a server that a stranger runs (law 7).
 
-addresses.py decides where a connection may go, resolver.py makes sure that it goes nowhere else, robots.py
-reads the owner's wish, client.py asks.
+urls.py and addresses.py decide what may be asked for and where a connection may go, resolver.py makes sure that
+it goes nowhere else, robots_txt.py, robots.py and tdm.py read the owner's wish, client.py asks, hosts.py gives
+turns at a host, breaker.py and network.py tell a server's failure from the network's, fetcher.py is the whole.
 """
 
 from pipelines.fetch.addresses import parse_allowed_hosts
-from pipelines.fetch.client import Fetched, fetch, open_session
+from pipelines.fetch.fetcher import Fetched, Fetcher, open_fetcher
 
-__all__ = ["Fetched", "fetch", "open_session", "parse_allowed_hosts"]
+__all__ = ["Fetched", "Fetcher", "open_fetcher", "parse_allowed_hosts"]

@@ -45,9 +45,10 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 def literal_address(host: str) -> IPv4Address | IPv6Address | None:
     """The address that a URL's host spells, in any of the ways that a socket would take; None for a name.
 
-    ``127.1``, ``0x7f000001``, ``017700000001`` and ``2130706433`` are all 127.0.0.1.
+    ``127.1``, ``0x7f000001``, ``017700000001`` and ``2130706433`` are all 127.0.0.1. A zone (``fe80::1%eth0``)
+    is left out: it names an interface of this machine, which is no page's business.
     """
-    bare = host.strip("[]").rstrip(".")
+    bare = host.strip("[]").rstrip(".").partition("%")[0]
     try:
         return ip_address(bare)
     except ValueError:

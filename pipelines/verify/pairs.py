@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.download_plan import Slice
-from pipelines.download_shard import with_uids
 from pipelines.pairs import iter_rows, open_pairs, parquet_files
 from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
+from pipelines.verify.passes import shards_by_pass
 from schemas import files, tables
 from schemas.manifest import input_digest
 from schemas.members import as_strings
-from schemas.samples import list_shards
 from schemas.uid import uid_bytes
 
 
@@ -21,12 +20,11 @@ def check_pairs(table: str, shards: str) -> Check:
     expect(input_digest(table) == found.inputs["pairs"], f"{table}: not the table that {shards} was made from")
     opened = open_pairs(parquet_files(table))
     slices = [Slice(path, 0, rows) for path, rows in _rows_of_files(opened.row_groups).items()]
-    batches = [as_strings(uid_bytes(with_uids(rows)["uid"])) for rows in iter_rows(slices, opened.columns, False)]
+    batches = [as_strings(uid_bytes(rows["uid"])) for rows in iter_rows(slices, opened.columns, False)]
     given = np.concatenate(batches)
     _, first = np.unique(given, return_index=True)
-    kept = [
-        tables.read_table(files.join(shards, f"{name}.parquet"), tables.SHARDS, ["uid"]) for name in list_shards(shards)
-    ]
+    names = shards_by_pass(shards, found)[0]
+    kept = [tables.read_table(files.join(shards, f"{name}.parquet"), tables.SHARDS, ["uid"]) for name in names]
     downloaded = np.concatenate([as_strings(uid_bytes(rows["uid"])) for rows in kept])
     expected = given[np.sort(first)]
     expect_equal(downloaded.tolist(), expected.tolist(), shards, "the uid, against the input table's,")

@@ -14,7 +14,9 @@ from pipelines.rows import read_placed_rows
 from pipelines.verify.checks import Check, expect, expect_same_members, finished_manifest
 from pipelines.verify.shards import check_tar
 from schemas import files, tables
-from schemas.members import as_raw, as_strings, read_members
+from schemas.manifest import Manifest
+from schemas.members import as_raw, as_strings, find, read_members
+from schemas.opt_out import OPTED_OUT
 from schemas.samples import list_shards
 from schemas.uid import uid_bytes, uid_strings
 
@@ -65,7 +67,7 @@ def check_resharded(folder: str, run_dir: str) -> Check:
     expect(folder_digest(listed) == found.digest, f"{folder}: its manifest's digest is of other shards")
     _check_sizes(folder, {f"{name}.tar": len(members) for name, members in zip(names, uids, strict=True)})
     members = np.sort(np.concatenate(uids))
-    compared = [_compare_members(folder, members, run_dir, found.inputs["subset"])]
+    compared = [_compare_members(folder, members, run_dir, found)]
     compared.append(_compare_bytes(folder, names, files.join(run_dir, "shards")))
     return Check(
         f"resharded/{files.name_of(folder)}",
@@ -73,14 +75,26 @@ def check_resharded(folder: str, run_dir: str) -> Check:
     )
 
 
-def _compare_members(folder: str, members: np.ndarray, run_dir: str, digest: str) -> str:
+def _compare_members(folder: str, members: np.ndarray, run_dir: str, found: Manifest) -> str:
     for parent in ("subsets", "samples"):
         for suffix in (".npy", ".parquet"):
             for path in files.list_files(files.join(run_dir, parent), suffix):
-                if files.sha256_file(path) == digest:
-                    expect_same_members(members, read_members(path), folder)
-                    return f"all of {parent}/{files.name_of(path)}, each once"
+                if files.sha256_file(path) == found.inputs["subset"]:
+                    left_out = _expect_members(folder, members, read_members(path), found.counts.get(OPTED_OUT, 0))
+                    return f"all of {parent}/{files.name_of(path)}{left_out}, each once"
     return "its subset file is not there to compare with"
+
+
+def _expect_members(folder: str, members: np.ndarray, subset: np.ndarray, opted_out: int) -> str:
+    """The members are the subset's but for as many as were opted out; returns words on these."""
+    if not opted_out:
+        expect_same_members(members, subset, folder)
+        return ""
+    kept = subset[find(members, as_raw(subset))]
+    expect_same_members(members, kept, folder)
+    lost = len(subset) - len(kept)
+    expect(lost == opted_out, f"{folder}: lacks {lost} of its subset, its manifest counts {opted_out} opted out")
+    return f" but {opted_out:,} opted out"
 
 
 def _compare_bytes(folder: str, names: list[str], shards: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipelines.verify.checks import Check, expect, finished_manifest
+from pipelines.verify.opt_out import check_opt_out
 from pipelines.verify.pairs import check_pairs
+from pipelines.verify.passes import check_passes
 from pipelines.verify.resharded import check_resharded
 from pipelines.verify.scores import check_scores
 from pipelines.verify.selection import check_samples, check_selection, check_subsets
@@ -14,6 +16,7 @@ from schemas import files
 from schemas.errors import InputError
 from schemas.manifest import STAGE_FOLDERS, STAGE_PARENTS, Manifest
 from schemas.models import WEIGHTS_NAME
+from schemas.opt_out import load_opt_out
 from schemas.results import results_digest
 
 _MADE_FROM = (
@@ -27,15 +30,17 @@ _MADE_FROM = (
 """A folder, one of its manifest's inputs, and the folders from which that comes."""
 
 
-def run(run_dir: str) -> list[Check]:
+def run(run_dir: str, opt_out: str | None = None) -> list[Check]:
     """Check every stage's folder under ``run_dir`` and return what holds; one that is not there is listed so.
 
+    With the opt-out list in the file ``opt_out``, also that none of them holds a pair that it names.
     Raises ClipsieveError at the first discrepancy, and InputError where a file is missing or cannot be read;
     both name folder, file and row or uid.
     """
     if not files.exists(run_dir):
         raise InputError(f"{run_dir}: no such folder")
     checks = [*_check_data(run_dir), *_check_models(run_dir), *_check_evaluations(run_dir), *_check_lineage(run_dir)]
+    checks.append(check_opt_out(run_dir, load_opt_out(opt_out)))
     if not any(files.exists(files.join(run_dir, name)) for name in (*STAGE_FOLDERS, *STAGE_PARENTS)):
         raise InputError(f"{run_dir}: holds none of {', '.join((*STAGE_FOLDERS, *STAGE_PARENTS))}")
     return checks
@@ -46,6 +51,7 @@ def _check_data(run_dir: str) -> Iterator[Check]:
     tables = files.list_files(files.join(run_dir, "pairs"), ".parquet") if files.exists(shards) else []
     yield check_shards(shards) if files.exists(shards) else _absent("shards")
     yield check_pairs(tables[0], shards) if len(tables) == 1 else _absent("pairs")
+    yield check_passes(shards) if files.exists(shards) else _absent("dead letters")
     yield check_scores(scores, shards) if files.exists(scores) else _absent("scores")
     if files.exists(selection):
         check, ranked = check_selection(selection, scores)
@@ -84,10 +90,14 @@ def _check_evaluations(run_dir: str) -> Iterator[Check]:
 
 
 def _check_lineage(run_dir: str) -> Iterator[Check]:
-    """Each stage's recorded inputs are what its source folders hold now; one that is not there is passed."""
+    """Each stage's recorded inputs are what its source folders hold now, or held before files were added to them.
+
+    A source that is not there is passed.
+    """
     links = 0
     for stage, key, sources in _MADE_FROM:
-        known = {source.digest for name in sources for _, source in _manifests(run_dir, name)}
+        states = (state for name in sources for _, source in _manifests(run_dir, name) for state in _states(source))
+        known = {state.digest for state in states}
         for name, found in _manifests(run_dir, stage) if known else ():
             expect(
                 found.inputs[key] in known,
@@ -132,6 +142,10 @@ def _manifests(run_dir: str, stage: str) -> Iterator[tuple[str, Manifest]]:
     elif stage in STAGE_PARENTS:
         for path in files.list_folders(folder):
             yield f"{stage}/{files.name_of(path)}", finished_manifest(path)
+
+
+def _states(source: Manifest) -> list[Manifest]:
+    return [source, *source.earlier]
 
 
 def _absent(name: str) -> Check:

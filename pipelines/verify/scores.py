@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.compute as pc
 
 from pipelines.rows import read_rows
 from pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
 from schemas import files, tables
+from schemas.opt_out import OPTED_OUT
 from schemas.samples import list_shards
 
 
@@ -15,7 +17,7 @@ def check_scores(folder: str, shards: str) -> Check:
     found = finished_manifest(folder)
     expect_parts(folder, found)
     paths = files.list_files(folder, ".parquet")
-    pairs = 0
+    pairs = opted_out = 0
     for path in paths:
         scores = tables.read_table(path, tables.SCORES)
         pairs += len(scores)
@@ -27,6 +29,9 @@ def check_scores(folder: str, shards: str) -> Check:
         if files.exists(shards):
             name = files.name_of(path).removesuffix(".parquet")
             rows = read_rows(shards, name)
+            if OPTED_OUT in found.counts:
+                kept = rows.filter(pc.is_in(rows["key"], scores["key"].combine_chunks()))
+                opted_out, rows = opted_out + len(rows) - len(kept), kept
             for column in ("key", "uid"):
                 expect_equal(scores[column].to_pylist(), rows[column].to_pylist(), path, f"the pair's {column}")
     expect(
@@ -35,6 +40,12 @@ def check_scores(folder: str, shards: str) -> Check:
     )
     if not files.exists(shards):
         return Check("scores", f"{pairs:,} pairs as they were written; the shards are not there to compare with")
+    recorded = found.counts.get(OPTED_OUT, 0)
+    expect(
+        recorded == opted_out,
+        f"{folder}: {opted_out} downloaded pairs are not scored, its manifest counts {recorded} opted out",
+    )
     names = [files.name_of(path).removesuffix(".parquet") for path in paths]
     expect_equal(names, list_shards(shards), folder, "score file")
-    return Check("scores", f"{pairs:,} pairs, exactly those downloaded, each scored once by one reference")
+    but = f" but {opted_out:,} opted out" if opted_out else ""
+    return Check("scores", f"{pairs:,} pairs, exactly those downloaded{but}, each scored once by one reference")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.selection import STRATA
 from pipelines.thresholds import equal_shares, hash_of, unit_interval
@@ -20,7 +22,7 @@ from pipelines.verify.checks import (
 from pipelines.verify.shards import expect_unique
 from schemas import files, tables
 from schemas.members import as_strings, read_members
-from schemas.recipe import SelectOptions, size_name
+from schemas.recipe import SelectOptions, parse_combination, size_name
 from schemas.uid import uid_bytes
 
 
@@ -44,20 +46,20 @@ def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
     expect_parts(folder, found)
     seed = SelectOptions(**found.recipe).seed
     paths = files.list_files(folder, ".parquet")
-    ranked = _rank([_read(path, seed) for path in paths])
-    expect_unique(ranked.uids, folder)
-    pairs = len(ranked.uids)
-    expect(
-        found.counts["pairs"] == pairs,
-        f"{folder}: its manifest counts {found.counts['pairs']} pairs, not {pairs}",
-    )
+    tables_read = [_read(path, seed) for path in paths]
+    ranked = _rank([eligible for eligible, _ in tables_read])
+    uids = np.concatenate([ranked.uids, *(rejected for _, rejected in tables_read)])
+    expect_unique(uids, folder)
+    pairs = len(uids)
+    for what, number in (("pairs", pairs), ("eligible", len(ranked.uids))):
+        expect(found.counts[what] == number, f"{folder}: its manifest counts {found.counts[what]} {what}, not {number}")
     expect(
         (np.diff(ranked.quantile) >= 0).all(),
         f"{folder}: a pair of lower similarity has a better quantile_rank",
     )
     if not files.exists(scores):
         return Check("selection", f"{pairs:,} pairs in order; the scores are not there to compare with"), ranked
-    _compare_with_scores(paths, scores)
+    _compare_with_scores(paths, scores, SelectOptions(**found.recipe).score_column)
     return Check("selection", f"{pairs:,} pairs, exactly those scored, with their similarity, in order"), ranked
 
 
@@ -76,21 +78,25 @@ def check_subsets(folder: str, ranked: Ranked) -> Check:
 
 
 def check_samples(folder: str, ranked: Ranked) -> Check:
-    """A sample takes as many pairs of each twentieth of the ranking, those of the smallest hash."""
+    """A sample takes as many pairs of each twentieth of its pool's ranking, those of the smallest hash."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
     counts = []
-    for size in SelectOptions(**found.recipe).sizes:
-        drawn = np.concatenate([np.zeros(0, np.int64), *_draw(ranked, size)])
-        expect(len(drawn) == size, f"{folder}: a sample of {size} pairs from {len(ranked.uids)} has {len(drawn)}")
-        _check_members(folder, size_name(size), ranked, drawn)
-        counts.append(size_name(size))
+    options = SelectOptions(**found.recipe)
+    wanted = {size_name(size): (100.0, size) for size in options.sizes}
+    wanted |= {name: parse_combination(name) for name in options.combinations}
+    for name, (percent, size) in wanted.items():
+        pool = len(ranked.uids) * round(percent * 100) // 10_000
+        drawn = np.concatenate([np.zeros(0, np.int64), *_draw(ranked, pool, size)])
+        expect(len(drawn) == size, f"{folder}: a sample of {size} pairs from {pool} has {len(drawn)}")
+        _check_members(folder, name, ranked, drawn)
+        counts.append(name)
     return Check("samples", f"{', '.join(counts)}: exact, nested, in equal shares of every stratum of quality")
 
 
-def _draw(ranked: Ranked, size: int) -> Iterator[np.ndarray]:
+def _draw(ranked: Ranked, pool: int, size: int) -> Iterator[np.ndarray]:
     start = 0
-    for in_stratum, wanted in zip(equal_shares(len(ranked.uids), STRATA), equal_shares(size, STRATA), strict=True):
+    for in_stratum, wanted in zip(equal_shares(pool, STRATA), equal_shares(size, STRATA), strict=True):
         stratum = np.arange(start, start + in_stratum)
         yield stratum[np.lexsort((ranked.uids[stratum], ranked.hashes[stratum]))[:wanted]]
         start += in_stratum
@@ -111,12 +117,18 @@ def _check_members(folder: str, name: str, ranked: Ranked, places: np.ndarray) -
         expect(not wrong.any(), f"{parquet}: row {row}: {column} is not the selection's")
 
 
-def _read(path: str, seed: int) -> Ranked:
+def _read(path: str, seed: int) -> tuple[Ranked, np.ndarray]:
+    """The eligible rows of a selection file, and the uids of the others, bytes[M] of 16."""
     rows = tables.read_table(path, tables.SELECTION)
-    hashes = hash_of(rows["uid"].to_pylist(), seed)
+    uids = uid_bytes(rows["uid"])
+    hashes = hash_of(uids, seed)
     expect_equal(rows["sample_rank"].to_pylist(), unit_interval(hashes).tolist(), path, "sample_rank")
+    is_eligible = np.array(pc.and_(rows["reject_reason"].is_null(), rows["duplicate_of"].is_null()), bool)
     similarity, quantile = (rows[name].to_numpy() for name in ("similarity", "quantile_rank"))
-    return Ranked(as_strings(uid_bytes(rows["uid"])), similarity, quantile, hashes)
+    odd = np.isnan(quantile) == is_eligible
+    expect(not odd.any(), f"{path}: row {int(np.argmax(odd)) + 1 if len(odd) else 0}: reject_reason or quantile_rank")
+    columns = (column[is_eligible] for column in (as_strings(uids), similarity, quantile, hashes))
+    return Ranked(*columns), as_strings(uids)[~is_eligible]
 
 
 def _rank(pieces: list[Ranked]) -> Ranked:
@@ -125,11 +137,12 @@ def _rank(pieces: list[Ranked]) -> Ranked:
     return Ranked(*(column[order] for column in columns))
 
 
-def _compare_with_scores(paths: list[str], scores: str) -> None:
+def _compare_with_scores(paths: list[str], scores: str, score_column: str) -> None:
     names = [files.name_of(path) for path in paths]
     expect_equal(names, [files.name_of(path) for path in files.list_files(scores, ".parquet")], scores, "file")
     for path, name in zip(paths, names, strict=True):
         selected = tables.read_table(path, tables.SELECTION, ["uid", "similarity"])
-        scored = tables.read_table(files.join(scores, name), tables.SCORES, ["uid", "similarity"])
-        for column in ("uid", "similarity"):
-            expect_equal(selected[column].to_pylist(), scored[column].to_pylist(), path, column)
+        scored = tables.read_table(files.join(scores, name), tables.SCORES, ["uid", score_column])
+        expect_equal(selected["uid"].to_pylist(), scored["uid"].to_pylist(), path, "uid")
+        similarity = scored[score_column].cast(pa.float32()).to_pylist()
+        expect_equal(selected["similarity"].to_pylist(), similarity, path, "similarity")

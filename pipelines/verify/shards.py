@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines.shards import ShardStats, read_stats, stats_path
 from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
+from pipelines.verify.passes import shards_by_pass
 from schemas import files, tables
 from schemas.members import as_raw, as_strings
 from schemas.outcomes import Status
@@ -22,20 +23,26 @@ def check_shards(folder: str) -> Check:
     """What `download` wrote."""
     found = finished_manifest(folder)
     names = list_shards(folder)
+    first_pass = set(shards_by_pass(folder, found)[0])
     total: Counter[str] = Counter()
-    digests, uids = [], []
+    digests, uids, downloaded = [], [], []
     for name in names:
         stats = read_stats(stats_path(folder, name))
         rows = tables.read_table(files.join(folder, f"{name}.parquet"), tables.SHARDS)
-        total.update(_check_counts(files.join(folder, f"{name}.parquet"), rows, stats))
+        _check_counts(files.join(folder, f"{name}.parquet"), rows, stats)
         digests.append(f"{name} {check_tar(folder, name, rows, stats.tar_sha256, stats.rows_digest)}")
-        uids.append(as_strings(uid_bytes(rows["uid"])))
+        total["success"] += stats.successes
+        downloaded.append(as_strings(uid_bytes(rows.filter(pc.is_valid(rows["tar_offset"]))["uid"])))
+        if name in first_pass:
+            total.update(rows=stats.count + stats.duplicates, duplicates=stats.duplicates)
+            uids.append(as_strings(uid_bytes(rows["uid"])))
     expect_unique(np.concatenate(uids), folder)
+    expect_unique(np.concatenate(downloaded), folder)
     for key, count in total.items():
         recorded = found.counts.get(key)
         expect(recorded == count, f"{folder}: its manifest counts {recorded} of {key}, its shards {count}")
     expect(files.sha256_text(*digests) == found.digest, f"{folder}: its manifest's digest is of other shards")
-    failed = total[Status.FAILED_TO_DOWNLOAD.value] + total[Status.FAILED_TO_RESIZE.value]
+    failed = total["rows"] - total["duplicates"] - total["success"]
     return Check(
         "shards",
         f"{total['rows']:,} rows = {total['duplicates']:,} duplicates + {total['success']:,} downloaded + "
@@ -82,8 +89,8 @@ def expect_unique(uids: np.ndarray, folder: str) -> None:
     expect(not repeated.any(), f"{folder}: {int(repeated.sum())} uids stand twice, the first {first}")
 
 
-def _check_counts(path: str, rows: pa.Table, stats: ShardStats) -> dict[str, int]:
-    """A shard's rows by how they ended, as its stats say and its Parquet shows."""
+def _check_counts(path: str, rows: pa.Table, stats: ShardStats) -> None:
+    """A shard's Parquet shows as many rows of each end as its stats say."""
     expect(len(rows) == stats.count, f"{path}: holds {len(rows)} rows, its stats file says {stats.count}")
     ended = Counter(rows["status"].to_pylist())
     counts = {
@@ -99,4 +106,3 @@ def _check_counts(path: str, rows: pa.Table, stats: ShardStats) -> dict[str, int
         placed == stats.successes,
         f"{path}: {placed} rows have a tar_offset, {stats.successes} were downloaded",
     )
-    return {**counts, "rows": stats.count + stats.duplicates, "duplicates": stats.duplicates}

@@ -61,9 +61,12 @@ def test_it_says_what_the_run_says(page):
     text = " ".join(page.text.split())
     assert "Of 64 input rows, 56 became scored pairs and 55 may be selected; the top 40% keeps 22." in text
     assert "\N{MINUS SIGN}2 answered with an HTTP error" in text
-    assert "\N{MINUS SIGN}1 too small" in text
+    assert "\N{MINUS SIGN}1 smaller than the size limit" in text
     assert "accuracy (top 1) on Shapes: training on the top 40% is better than on all pairs by 15.0 points" in text
     assert "12 of 33 pairs" in text
+    assert "4 of 60 pairs asked for failed, 6.7%." in text
+    assert "status 404: 1 status 503: 1, may pass" in text
+    assert "nothing forbids it allowed" in text and "59 98.3%" in text
 
 
 def test_nothing_is_loaded_from_anywhere(page):

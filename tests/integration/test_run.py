@@ -61,7 +61,7 @@ def test_every_input_row_ends_once(small_run: Path) -> None:
     for path in sorted((small_run / "shards").glob("*.tar")):
         with tarfile.open(path) as tar:
             members += tar.getnames()
-    assert members == [f"{key}.{extension}" for key in downloaded for extension in ("jpg", "txt", "json")]
+    assert members == [f"{key}.{extension}" for key in downloaded for extension in ("jpg", "json", "txt")]
     uids = [row["uid"] for row in rows if row["status"] == "success"]
     assert [row["uid"] for row in read_all(small_run, "scores")] == uids
     assert [row["uid"] for row in read_all(small_run, "selection")] == uids

@@ -52,7 +52,23 @@ def test_copies_and_paler_copies_are_one_group_named_by_the_first() -> None:
     first, other = picture(1, "a.png"), picture(2, "b.png")
     paler = replace(first, id="c.png", pixels=(first.pixels * 0.93).astype(np.uint8))
     smaller = replace(other, id="d.png", pixels=cv2.resize(other.pixels, (60, 80), interpolation=cv2.INTER_AREA))
-    assert pool.group_names([first, other, paler, smaller]) == ["a.png", "b.png", "a.png", "b.png"]
+    assert pool.split_pictures([first, other, paler, smaller]).groups == ["a.png", "b.png", "a.png", "b.png"]
+
+
+def test_nothing_that_trains_is_near_what_is_held_out() -> None:
+    pictures = [replace(picture(number // 2, f"{number}.png"), is_openclipart=number % 2 == 0) for number in range(40)]
+    split = pool.split_pictures(pictures)
+    held = {number for number in range(0, 40, 2) if pool.place_of(f"{number}.png") < pool.HELD_OUT}
+    assert set(np.flatnonzero(split.is_held_out)) == held and held
+    # Each picture has a copy of another source, which is not held out itself and yet may not train.
+    assert set(np.flatnonzero(split.is_train)) == set(range(40)) - held - {number + 1 for number in held}
+
+
+def test_a_picture_of_one_colour_is_blank() -> None:
+    drawn = np.full((4, 5, 3), 255, np.uint8)
+    assert pool.is_blank(replace(picture(1), pixels=drawn))
+    drawn[3, 4, 2] = 254
+    assert not pool.is_blank(replace(picture(1), pixels=drawn))
 
 
 def test_transparency_is_white() -> None:

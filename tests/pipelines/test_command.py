@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import select
+from pipelines import download, select
 from pipelines.command import run_command
-from schemas.recipe import SelectOptions
+from schemas.manifest import read_manifest
+from schemas.recipe import DownloadOptions, SelectOptions
 
 
 @pytest.fixture
@@ -48,6 +50,25 @@ def test_an_error_is_one_line_and_status_two(
     assert command(*paths, *arguments, "--", "--runner=FnApiRunner") == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("pipelines.select: ") and message in last
+
+
+def test_a_flag_that_is_on_can_be_switched_off(scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what a job takes beyond its options is a flag too."""
+    table, out = scores.parent / "pairs.parquet", scores.parent / "shards"
+    pq.write_table(pa.table({"url": ["ftp://x/y"], "caption": ["x"]}), table)
+    arguments = ["--pairs", str(table), "--out", str(out), "--no-robots-txt", "--skip-reencode", "--dns-servers", "::1"]
+    download_command = partial(run_command, download.run, ("pairs", "out"), DownloadOptions)
+    assert download_command([*arguments, "--", "--runner=FnApiRunner"]) == 0
+    found = read_manifest(str(out))
+    assert found is not None
+    assert (found.recipe["robots_txt"], found.recipe["skip_reencode"], found.recipe["verify_sha256"]) == (
+        False,
+        True,
+        True,
+    )
+    assert found.recipe["dns_servers"] == ["::1"]
+    assert download_command([*arguments, "--retry-failed", "--", "--runner=FnApiRunner"]) == 0
+    assert "there is nothing to retry" in capsys.readouterr().err
 
 
 def test_a_path_must_be_given(scores: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipelines.download_plan import Slice, plan_shards
 from pipelines.pairs import Columns, find_columns, iter_rows, open_pairs, parquet_files
 from schemas.errors import InputError
+from schemas.uid import uid_of
 
 LAION = ["SAMPLE_ID", "URL", "TEXT", "HEIGHT", "WIDTH", "LICENSE", "NSFW", "similarity"]
 COYO = ["id", "url", "text", "width", "height", "image_phash", "clip_similarity_vitb32"]
@@ -20,10 +21,10 @@ def write(path, rows, **options):
     return str(path)
 
 
-def read(paths, **options):
-    table = open_pairs(paths)
+def read(paths, with_extra=True, **wanted):
+    table = open_pairs(paths, **wanted)
     (plan,) = plan_shards(table.row_groups, table.rows)
-    return pa.concat_tables(iter_rows(plan.slices, table.columns, **options))
+    return pa.concat_tables(iter_rows(plan.slices, table.columns, with_extra))
 
 
 def test_published_tables_are_read_as_they_are():
@@ -100,7 +101,40 @@ def test_an_empty_folder_or_table_is_refused(tmp_path):
 
 def test_only_what_the_uid_needs_is_read_without_the_rest(tmp_path):
     path = write(tmp_path / "t.parquet", {"url": ["u"], "caption": ["c"], "n": [1]})
-    assert read([path], with_extra=False).schema.names == ["url", "caption"]
+    rows = read([path], with_extra=False)
+    assert rows.schema.names == ["uid", "url", "caption"]
+    assert rows["uid"].to_pylist() == [uid_of("u", "c")]
+
+
+def test_hashes_are_looked_for_when_wanted_and_checked_before_any_row_is_asked_for(tmp_path):
+    good, other = "ab" * 32, "CD" * 32
+    rows = {"url": ["u"] * 4, "caption": ["c"] * 4, "SHA256": [good, None, "", other]}
+    path = write(tmp_path / "t.parquet", rows)
+    assert open_pairs([path]).columns.sha256 is None
+    columns = open_pairs([path], sha256=True).columns
+    assert (columns.sha256, columns.kept_as(columns.sha256)) == ("SHA256", "SHA256")
+    assert len(read([path], sha256=True, with_extra=False)) == 4
+    for bad in ("ab" * 31, "zz" * 32, "sha256:" + good):
+        path = write(tmp_path / "t.parquet", rows | {"SHA256": [good, None, bad, other]}, row_group_size=1)
+        with pytest.raises(InputError, match=r"t\.parquet: row 3: SHA256 .* is not 64 hex digits; mend it, or rename"):
+            read([path], sha256=True, with_extra=False)
+        assert len(read([path], with_extra=False)) == 4
+    path = write(tmp_path / "t.parquet", rows | {"SHA256": [1, 2, 3, 4]})
+    with pytest.raises(InputError, match=r"t\.parquet: column 'SHA256' is int64, not text"):
+        open_pairs([path], sha256=True)
+
+
+@pytest.mark.parametrize("dtype", [pa.list_(pa.list_(pa.float64())), pa.large_list(pa.list_(pa.float32(), 4))])
+def test_boxes_are_lists_of_lists_of_numbers(tmp_path, dtype):
+    boxes = pa.array([[[0.0, 0.25, 0.5, 1.0]], None], dtype)
+    path = write(tmp_path / "t.parquet", {"url": ["u"] * 2, "caption": ["c"] * 2, "faces": boxes, "flat": [[1], [2]]})
+    columns = open_pairs([path], "faces").columns
+    assert columns.kept_as(columns.boxes) == "faces"
+    with pytest.raises(InputError, match=r"t\.parquet: bbox_col 'flat' is list<.*int64>, not a list of lists"):
+        open_pairs([path], "flat")
+    for absent in ("Faces", "url"):
+        with pytest.raises(InputError, match=rf"t\.parquet: bbox_col '{absent}' is not one of .*: faces, flat"):
+            open_pairs([path], absent)
 
 
 @pytest.mark.parametrize("uid", ["", "z" * 32, "A" * 32, "0" * 31, None])

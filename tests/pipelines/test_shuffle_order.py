@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from pipelines import shuffle_order
+from pipelines.thresholds import hash_of
 from schemas.members import as_raw, as_strings, write_members
 from schemas.uid import uid_strings
 
@@ -39,7 +39,7 @@ def test_borders_cut_the_seeded_order_into_shards(
     assert len(counts) == 4 and sum(counts.values()) == 50
     borders = sorted(key for item in in_order.items() for key in shuffle_order.first_keys(item, counts, shard_size))
 
-    by_hand = sorted(uid_strings(as_raw(members)), key=lambda uid: hashlib.sha256(f"5:{uid}".encode()).digest()[:8])
+    by_hand = np.array(uid_strings(as_raw(members)))[np.argsort(hash_of(as_raw(members), 5))].tolist()
     shards = shuffle_order.shard_of(shuffle_order.order_keys(as_raw(members), 5), borders)
     expected = {uid: place // shard_size for place, uid in enumerate(by_hand)}
     assert shards.tolist() == [expected[uid] for uid in uid_strings(as_raw(members))]

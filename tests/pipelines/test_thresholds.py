@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import selection, thresholds
-from pipelines.selection import Plan, Scored
+from pipelines.scored import Scored
+from pipelines.selection import Plan
 from schemas.errors import InputError
 from schemas.recipe import SelectOptions
+from schemas.uid import uid_bytes
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.25, 0.28, -0.1, 1e-38, -1e-38, 1e-45, float(np.float32(0.1))]
 similarities = st.one_of(
@@ -22,7 +24,9 @@ similarities = st.one_of(
     st.lists(st.floats(-1, 1, width=16), max_size=200),
     st.lists(st.floats(-1, 1, width=32), max_size=200),
     st.builds(lambda value, rows: [value] * rows, st.floats(-1, 1, width=32), st.integers(0, 200)),
+    st.lists(st.floats(-1, 1, width=32), max_size=200).map(sorted),
     st.lists(st.floats(-1, 1, width=32), max_size=200).map(lambda values: sorted(values, reverse=True)),
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=200),
 )
 # Uids that share long prefixes, as an input's own uid column may hold.
 uid_kinds = st.sampled_from(["hashed", "counted", "counted high"])
@@ -50,52 +54,84 @@ def ranking(rows: Scored) -> np.ndarray:
     return np.lexsort((np.array(rows.uids.to_pylist(), "S32"), -rows.similarity))
 
 
-def scored(values: list[float], kind: str) -> Scored:
-    uids = (
-        uids_of(kind, len(values)) if kind != "counted high" or len(values) <= 256 else uids_of("hashed", len(values))
-    )
-    return Scored(pa.array(uids, pa.string()), np.array(values, np.float32))
+def scored(values: Sequence[float] | np.ndarray, kind: str) -> Scored:
+    uids = uids_of("hashed" if kind == "counted high" and len(values) > 256 else kind, len(values))
+    return as_scored(pa.array(uids, pa.string()), np.array(values, np.float32))
 
 
-@settings(max_examples=75, deadline=None)
+def as_scored(uids: pa.Array, similarity: np.ndarray) -> Scored:
+    none = pa.nulls(len(uids), pa.string())
+    return Scored(uids, similarity, none, none)
+
+
+def members_of(plan: Plan, rows: Scored) -> dict[str, np.ndarray]:
+    """By its name, the rows of each subset and sample, from the two ranks of the selection table."""
+    ranks = selection.quantile_ranks(plan, rows) if len(rows.similarity) else np.zeros(0)
+    drawn = thresholds.unit_interval(thresholds.hash_of(rows.raw_uids, plan.options.seed))
+    subsets = selection.subsets_of(plan.options)
+    return {subset.name: np.flatnonzero(selection.members(plan, subset, ranks, drawn)) for subset in subsets}
+
+
+@settings(max_examples=100, deadline=None)
 @given(similarities, uid_kinds, percents)
 def test_top_fractions_are_those_of_a_plain_sort(values: list[float], kind: str, fractions: list[float]) -> None:
     rows = scored(values, kind)
-    plan, passes = plan_for(SelectOptions(fractions=tuple(fractions)), [rows])
-    assert passes <= thresholds.QUALITY_DIGITS
+    options = SelectOptions(fractions=tuple(fractions))
+    plan, passes = plan_for(options, [rows])
+    assert passes <= selection.most_passes(options)
     order = ranking(rows)
-    for percent in fractions:
-        wanted = order[: len(values) * round(percent * 100) // 10_000]
-        assert np.array_equal(np.flatnonzero(selection.in_top(plan, rows, percent)), np.sort(wanted))
+    for name, members in members_of(plan, rows).items():
+        wanted = order[: len(values) * round(float(name.removeprefix("top")) * 100) // 10_000]
+        assert np.array_equal(members, np.sort(wanted))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(similarities, uid_kinds, st.data())
 def test_samples_are_exact_nested_and_in_equal_shares(values: list[float], kind: str, data: st.DataObject) -> None:
+    """Of all pairs and, as combinations, of the best 40 and 77.77 per cent."""
     rows = scored(values, kind)
-    sizes = data.draw(st.lists(st.integers(1, len(values)), max_size=4)) if values else []
-    plan, passes = plan_for(SelectOptions(fractions=(), sizes=tuple(sizes), seed=3), [rows])
-    assert passes <= selection.MOST_PASSES
-    order, uids = ranking(rows), rows.uids.to_pylist()
-    before: set[int] = set()
-    for size in sorted(sizes):
-        members = set(np.flatnonzero(selection.in_sample(plan, rows, size)).tolist())
-        assert len(members) == size and before <= members
-        assert members == set(drawn_by_hand(order, uids, size, seed=3))
-        before = members
+    pools = {percent: thresholds.top_count(len(values), percent) for percent in (40.0, 77.77, 100.0)}
+    sizes = {
+        percent: data.draw(st.lists(st.integers(1, pool), max_size=3)) if pool else []
+        for percent, pool in pools.items()
+    }
+    combined = tuple(f"top{percent:g}_{size}" for percent in (40, 77.77) for size in sizes[percent])
+    options = SelectOptions(fractions=(), sizes=tuple(sizes[100]), combinations=combined, seed=3)
+    plan, passes = plan_for(options, [rows])
+    assert passes <= selection.most_passes(options)
+    order, members = ranking(rows), members_of(plan, rows)
+    for percent, pool in pools.items():
+        before: set[int] = set()
+        for size in sorted(sizes[percent]):
+            drawn = set(members[str(size) if percent == 100 else f"top{percent:g}_{size}"].tolist())
+            assert len(drawn) == size and before <= drawn
+            assert drawn == set(drawn_by_hand(order[:pool], rows.uids.to_pylist(), size, seed=3))
+            before = drawn
 
 
 def drawn_by_hand(order: np.ndarray, uids: list[str], size: int, seed: int) -> list[int]:
-    """Twenty slices of the ranking, larger ones first; of each the rows of the smallest (hash, uid)."""
+    """Twenty slices of the ranking, larger ones first; of each the rows of the smallest hash."""
     drawn = []
     shares = [size // 20 + (stratum < size % 20) for stratum in range(20)]
     for stratum, share in zip(np.array_split(order, 20), shares, strict=True):
-        by_hash = sorted(
-            stratum.tolist(),
-            key=lambda row: (hashlib.sha256(f"{seed}:{uids[row]}".encode()).digest()[:8], uids[row]),
-        )
-        drawn += by_hash[:share]
+        drawn += sorted(stratum.tolist(), key=lambda row: hash_by_hand(uids[row], seed))[:share]
     return drawn
+
+
+def hash_by_hand(uid: str, seed: int) -> int:
+    """SplitMix64 of the seed and the uid's halves in Python's integers, without its 11 lowest bits."""
+    state = 0
+    for half in (seed, int(uid[:16], 16), int(uid[16:], 16)):
+        state = splitmix64(state ^ half)
+    return state >> 11 << 11
+
+
+def splitmix64(state: int) -> int:
+    mask = (1 << 64) - 1
+    state = (state + 0x9E3779B97F4A7C15) & mask
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
+    return state ^ (state >> 31)
 
 
 @settings(max_examples=50, deadline=None)
@@ -106,13 +142,15 @@ def test_quantile_ranks_agree_with_the_cuts(values: list[float], fractions: list
     quantiles = selection.quantile_ranks(plan, rows)
     assert ((quantiles >= 0) & (quantiles < 1)).all()
     assert (np.diff(quantiles[ranking(rows)]) >= 0).all()
+    place = np.empty(len(values))
+    place[ranking(rows)] = np.arange(len(values))
     for percent in fractions:
-        border = thresholds.top_count(len(values), percent) / max(1, len(values))
-        assert np.array_equal(quantiles < border, selection.in_top(plan, rows, percent))
+        pairs = thresholds.top_count(len(values), percent)
+        assert np.array_equal(quantiles < pairs / max(1, len(values)), place < pairs)
 
 
 def test_quantile_ranks_are_close_between_cuts() -> None:
-    rows = scored(np.random.default_rng(0).normal(0.2, 0.08, 50_000).tolist(), "hashed")
+    rows = scored(np.random.default_rng(0).normal(0.2, 0.08, 50_000), "hashed")
     plan, passes = plan_for(SelectOptions(), [rows])
     exact = np.empty(50_000)
     exact[ranking(rows)] = np.arange(50_000) / 50_000
@@ -128,7 +166,7 @@ def test_the_split_into_pieces_does_not_matter(values: list[float], pieces: int,
     shuffled = list(range(len(values)))
     random.shuffle(shuffled)
     parts = (
-        [Scored(rows.uids.take(pa.array(part)), rows.similarity[part]) for part in np.array_split(shuffled, pieces)]
+        [as_scored(rows.uids.take(pa.array(part)), rows.similarity[part]) for part in np.array_split(shuffled, pieces)]
         if values
         else []
     )
@@ -163,13 +201,30 @@ def test_top_counts_are_whole_number_arithmetic() -> None:
     assert thresholds.top_count(3, 66.66) == 1 and thresholds.top_count(7, 100) == 7
 
 
-def test_the_seeded_hash_is_sha256_of_seed_and_uid() -> None:
-    uid = "0123456789abcdef" * 2
-    expected = int.from_bytes(hashlib.sha256(f"7:{uid}".encode()).digest()[:8], "big")
-    hashes = thresholds.hash_of([uid], 7)
-    assert hashes.tolist() == [expected]
-    assert thresholds.unit_interval(hashes)[0] == pytest.approx(expected / 2**64, abs=2**-52)
-    assert thresholds.unit_interval(np.array([2**64 - 1], np.uint64))[0] < 1
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 2**70))
+def test_the_seeded_hash_is_splitmix64_of_seed_and_uid(uid: bytes, seed: int) -> None:
+    hashes = thresholds.hash_of(np.frombuffer(uid, np.uint8).reshape(1, 16), seed)
+    assert hashes.tolist() == [hash_by_hand(uid.hex(), seed % 2**64)]
+    (place,) = thresholds.unit_interval(hashes)
+    assert 0 <= place < 1 and place * 2**64 == hashes[0]
+
+
+def test_the_published_first_outputs_of_splitmix64() -> None:
+    """From its seed 1234567, as the reference implementation prints them."""
+    state, outputs = 1234567, []
+    for _ in range(3):
+        outputs.append(splitmix64(state))
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+    assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_seeded_hashes_of_counted_uids_are_even() -> None:
+    """Uids that differ in their last digits alone fall evenly into [0, 1), and two seeds' orders are unlike."""
+    raw = uid_bytes(pa.array([f"{row:032x}" for row in range(100_000)]))
+    first, second = (thresholds.unit_interval(thresholds.hash_of(raw, seed)) for seed in (0, 1))
+    counts = np.bincount((first * 100).astype(int), minlength=100)
+    assert ((counts - 1_000) ** 2 / 1_000).sum() < 150  # chi-square of 99 degrees of freedom: p = 0.0007
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.01
 
 
 def test_a_sample_larger_than_the_pool_is_refused_with_both_numbers() -> None:
@@ -178,7 +233,7 @@ def test_a_sample_larger_than_the_pool_is_refused_with_both_numbers() -> None:
 
 
 def test_a_uid_that_stands_twice_at_a_border_is_named() -> None:
-    twice = Scored(pa.array(["ab" * 16] * 4), np.full(4, 0.5, np.float32))
+    twice = as_scored(pa.array(["ab" * 16] * 4), np.full(4, 0.5, np.float32))
     with pytest.raises(InputError, match=f"uid {'ab' * 16} stands twice"):
         plan_for(SelectOptions(fractions=(50,)), [twice])
 
@@ -186,7 +241,7 @@ def test_a_uid_that_stands_twice_at_a_border_is_named() -> None:
 def test_histograms_stay_small_whatever_the_rows() -> None:
     """20 strata and 10 samples at a pass: bounded by bins, not by rows."""
     options = SelectOptions(sizes=tuple(range(1_000, 11_000, 1_000)))
-    plan, rows = Plan(options), scored(np.linspace(-1, 1, 60_000).tolist(), "hashed")
+    plan, rows = Plan(options), scored(np.linspace(-1, 1, 60_000), "hashed")
     while not plan.finished:
         histogram = selection.count_rows(plan, rows)
         assert len(histogram.codes) <= min(60_000, thresholds.DIGIT_BINS * 20 * len(options.sizes))

@@ -37,9 +37,10 @@ class Images(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        number = int(self.path.removeprefix("/").removesuffix(".jpg"))
-        body = self.encode(number)
-        self.send_response(404 if number % 9 == 8 else 200)
+        number = self.path.removeprefix("/").removesuffix(".jpg")
+        found = number.isdigit() and int(number) % 9 != 8  # there is no robots.txt
+        body = self.encode(int(number)) if found else b""
+        self.send_response(200 if found else 404)
         self.send_header("Content-Type", "image/jpeg")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -95,6 +96,7 @@ def rewrite(path: Path, column: str, row: int, value: object) -> None:
 def test_a_sound_run_passes(sound_run: Path) -> None:
     checks = {check.what: check.detail for check in verify.run(str(sound_run))}
     assert checks["shards"].startswith("62 rows = 2 duplicates + 54 downloaded + 6 failed, in 3 shards")
+    assert checks["dead letters"].startswith("6 rows, just those that failed in the end")
     assert checks["scores"].startswith("54 pairs, exactly those downloaded")
     assert checks["subsets"].startswith("top40 21, top80 43: exactly the best of 54")
     assert checks["samples"].startswith("10, 25: exact, nested")
@@ -170,8 +172,19 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
         lambda run: rewrite(run / "shards/00000.parquet", "tar_offset", 2, 512),
         r"00000\.tar: row 3: the sample's tar_offset",
     ),
-    (lambda run: (run / "shards/00001_stats.json").unlink(), r"shards: its manifest counts"),
+    (
+        lambda run: (run / "shards/00001_stats.json").unlink(),
+        "shards: holds 2 shards, by its manifest's counts it has 3",
+    ),
+    (
+        edit_manifest("shards/_manifest/manifest.json", counts={"rows": 62, "duplicates": 2, "success": 55}),
+        "shards: its manifest counts 55 of success, its shards 54",
+    ),
     (lambda run: (run / "shards/00001.parquet").unlink(), r"00001\.parquet: no such file"),
+    (
+        lambda run: rewrite(run / "shards/_manifest/dead_letters.parquet", "retryable", 0, True),
+        r"shards/_manifest/dead_letters\.parquet: row 1: is .*'retryable': True}, not .*'retryable': False}",
+    ),
     (
         edit_manifest("shards/_manifest/manifest.json", status="running"),
         "shards: download is not finished there",

@@ -2,6 +2,7 @@ import pytest
 
 from schemas import files, manifest
 from schemas.errors import InputError
+from schemas.recipe import DownloadOptions
 
 
 def finished(folder, stage="score", recipe=None, inputs=None):
@@ -27,6 +28,58 @@ def test_another_input_is_refused_with_the_difference(tmp_path):
     finished(tmp_path)
     with pytest.raises(InputError, match=r"done with another .*shards was 'abc', now 'def'"):
         manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "def"})
+
+
+def test_a_field_that_came_later_has_its_default_in_an_older_folder(tmp_path):
+    """DownloadOptions had fewer fields once: a folder of then is gone on with, unless a newer field is set."""
+    older = {"shard_size": 10, "image_size": 256}
+    manifest.begin(str(tmp_path), "download", older, {"pairs": "abc"})
+    now = DownloadOptions(shard_size=10).model_dump(mode="json")
+    with pytest.raises(InputError, match=r"input: encode_format was 'jpg', now 'webp'\. "):
+        manifest.begin(str(tmp_path), "download", {**now, "encode_format": "webp"}, {"pairs": "abc"})
+    assert manifest.begin(str(tmp_path), "download", now, {"pairs": "abc"}).recipe == now
+
+
+@pytest.mark.parametrize("name", sorted(DownloadOptions.may_change))
+def test_how_to_ask_may_change(tmp_path, name):
+    """And the manifest says how it was asked last."""
+    recipe = DownloadOptions().model_dump(mode="json")
+    manifest.begin(str(tmp_path), "download", recipe, {"pairs": "abc"})
+    assert manifest.begin(str(tmp_path), "download", {**recipe, name: 0.5}, {"pairs": "abc"}).recipe[name] == 0.5
+    found = manifest.read_manifest(str(tmp_path))
+    assert found is not None and found.recipe[name] == 0.5
+
+
+def test_what_may_change_is_of_the_options():
+    assert DownloadOptions.may_change < set(DownloadOptions.model_fields)
+
+
+def test_a_folder_is_added_to_and_remembers_what_it_was(tmp_path):
+    first = finished(tmp_path, stage="download")
+    for number in (1, 2):
+        complete = manifest.read_manifest(str(tmp_path))
+        assert complete is not None
+        opened = manifest.reopen(str(tmp_path), complete, {"attempts": number}, {"shards": "abc"})
+        assert not opened.complete and manifest.read_manifest(str(tmp_path)) == opened
+        with pytest.raises(InputError, match="download is not finished there"):
+            manifest.input_digest(str(tmp_path))
+        manifest.finish(str(tmp_path), opened, {"pairs": number}, f"digest {number}")
+    last = manifest.read_manifest(str(tmp_path))
+    assert last is not None and last.earlier[0] == first
+    assert [each.counts["pairs"] for each in (*last.earlier, last)] == [3, 1, 2]
+    assert all(each.earlier == [] for each in last.earlier)
+    assert manifest.earlier_digests(str(tmp_path)) == ["digest-of-data", "digest 1"]
+
+
+def test_a_complete_folder_is_opened_again_when_its_input_has_grown(tmp_path):
+    done = finished(tmp_path)
+    grown = {"shards": ["older", "abc"]}
+    opened = manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "new"}, grown)
+    assert not opened.complete and opened.inputs == {"shards": "new"} and opened.earlier == [done]
+    again = manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "newest"}, {"shards": ["abc", "new"]})
+    assert again.inputs == {"shards": "newest"} and again.earlier == [done]
+    with pytest.raises(InputError, match=r"half done .*shards was 'newest', now 'other'"):
+        manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "other"}, grown)
 
 
 def test_another_stage_is_refused(tmp_path):

@@ -3,7 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from schemas.recipe import Recipe, SelectOptions, load_recipe, parse_options, parse_size, size_name
+from schemas.recipe import (
+    Recipe,
+    SelectOptions,
+    load_recipe,
+    parse_combination,
+    parse_options,
+    parse_size,
+    size_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +67,15 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_file_and_field(tmp_pat
 def test_a_recipe_without_stages_runs_none():
     recipe = parse_options(Recipe, {"pairs": "pairs.parquet"}, "test")
     assert (recipe.download, recipe.train, recipe.report) == (None, (), False)
+
+
+def test_combinations_are_named_alike_however_they_are_written():
+    options = SelectOptions(combinations=("top40.0_1000K", "top5.25_300", "top40_1M"))
+    assert options.combinations == ("top5.25_300", "top40_1M")
+    assert [parse_combination(name) for name in options.combinations] == [(5.25, 300), (40.0, 1_000_000)]
+
+
+@pytest.mark.parametrize("text", ["top0_5", "top101_5", "top40", "40_5", "top40_0", "top40_1.5", "top1.234_5"])
+def test_what_is_no_combination_is_refused(text):
+    with pytest.raises(InputError, match=r"select: combinations: "):
+        parse_options(SelectOptions, {"combinations": [text]}, "select")

@@ -2,6 +2,7 @@ import hashlib
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,14 @@ def test_bytes_and_strings_are_inverse(uids):
     raw = uid.uid_bytes(pa.array(uids, pa.string()))
     assert raw.shape == (len(uids), 16)
     assert uid.uid_strings(raw) == uids
+    assert uid.uid_array(raw).equals(pa.array(uids, pa.string()))
+    assert (uid.uid_bytes(pa.chunked_array([pa.array(["0" * 32, *uids]).slice(1)])) == raw).all()
+
+
+@pytest.mark.parametrize("column", [["0" * 31], ["0" * 33, "0" * 31], ["g" * 32], [None], [7]])
+def test_what_is_no_uid_has_no_bytes(column):
+    with pytest.raises(ValueError, match="digit"):
+        uid.uid_bytes(pa.array(column))
 
 
 @given(st.lists(HEX, min_size=1))

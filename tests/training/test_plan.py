@@ -60,6 +60,21 @@ def test_uids_without_a_downloaded_sample_are_refused_with_their_count(shards, r
         plan_samples(shards, subset)
 
 
+def test_what_the_opt_out_list_names_is_left_out_and_counted(shards, rows, tmp_path):
+    opt_out = tmp_path / "list.txt"
+    failed = next(row for row in rows if row["status"] != "success")
+    opt_out.write_text(f"{rows[0]['uid']}\n{failed['uid']}\n{rows[9]['url']}\n")
+    kept = [row["key"] for row in rows if row["status"] == "success" and row not in (rows[0], rows[9])]
+    plan = plan_samples(shards, None, str(opt_out))
+    assert (planned_keys(plan), plan.opted_out) == (kept, 2)
+    subset = write_npy(tmp_path / "subset.npy", [rows[0]["uid"], rows[1]["uid"]])
+    plan = plan_samples(shards, subset, str(opt_out))
+    assert (planned_keys(plan), plan.opted_out) == ([rows[1]["key"]], 1)
+    opt_out = tmp_path / "domain.txt"
+    opt_out.write_text("example.org\n")
+    assert len(plan_samples(shards, None, str(opt_out))) == 0
+
+
 def test_shards_without_offsets_are_refused(shards, tmp_path):
     for suffix in ("tar", "parquet"):
         shutil.copy(f"{shards}/00000.{suffix}", tmp_path)

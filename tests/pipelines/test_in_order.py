@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import asyncio
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.download_shard import in_order, with_uids
-from schemas.uid import uid_of
+from pipelines.in_order import in_order
+
+
+async def each(items):
+    for item in items:
+        yield item
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=30), st.integers(1, 6))
-def test_results_come_in_the_items_order_and_no_more_are_begun_than_the_window(turns, window):
+def test_results_come_in_the_items_order_and_no_more_are_begun_than_may_be(turns, window):
     begun, handed_on = 0, 0
     ahead = []
 
@@ -28,7 +31,7 @@ def test_results_come_in_the_items_order_and_no_more_are_begun_than_the_window(t
     async def run():
         nonlocal handed_on
         results = []
-        async for result in in_order(enumerate(turns), work, window):
+        async for result in in_order(each(list(enumerate(turns))), work, lambda waiting: waiting >= window):
             handed_on += 1
             results.append(result)
         return results
@@ -37,7 +40,17 @@ def test_results_come_in_the_items_order_and_no_more_are_begun_than_the_window(t
     assert max(ahead, default=0) <= window
 
 
-def test_an_error_ends_the_others():
+def test_where_there_is_never_room_items_are_done_one_by_one():
+    async def work(item):
+        return item
+
+    async def run():
+        return [item async for item in in_order(each(range(5)), work, lambda _: True)]
+
+    assert asyncio.run(run()) == list(range(5))
+
+
+def test_an_error_ends_the_others_and_the_items():
     ended = []
 
     async def work(item):
@@ -48,17 +61,17 @@ def test_an_error_ends_the_others():
         finally:
             ended.append(item)
 
+    async def items():
+        try:
+            for item in range(4):
+                yield item
+        finally:
+            ended.append("items")
+
     async def run():
-        async for _ in in_order(range(4), work, 4):
+        async for _ in in_order(items(), work, lambda waiting: waiting >= 4):
             pass
 
     with pytest.raises(RuntimeError, match="a bug"):
         asyncio.run(run())
-    assert sorted(ended) == [0, 2, 3]
-
-
-def test_uids_are_computed_only_where_the_input_has_none():
-    rows = pa.table({"url": ["u", ""], "caption": ["c", "d"]})
-    assert with_uids(rows)["uid"].to_pylist() == [uid_of("u", "c"), uid_of("", "d")]
-    own = rows.append_column("uid", pa.array(["0" * 32, "1" * 32]))
-    assert with_uids(own) is own
+    assert set(ended) == {0, 2, 3, "items"}

@@ -1,0 +1,95 @@
+"""What a file says of its image before anything is decoded: format, size, and how much work it will make."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+from pipelines.images.errors import ImageError
+from pipelines.images.jpeg import JpegHeader, count_scans, read_jpeg_header
+from pipelines.images.metered import MeteredReader
+from schemas.outcomes import ErrorClass
+from schemas.recipe import DownloadOptions
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+"""Pillow's names of the formats that are read; of an animation, the first frame."""
+
+MAX_SCANS = 100
+SCANS_OF_LARGEST = 20
+"""Scans of a JPEG, each of which makes the decoder walk over the whole image: in all, and of one of max_pixels.
+Encoders write 10 or so; 100,000,000 pixels then take 3 s at most."""
+
+_MAX_READS = 300_000  # about a second of Pillow's parsers, on many small chunks or the runs of a BMP
+_END_OF_JPEG = b"\xff\xd9"
+
+# Pillow's own limit stays, for it guards what Pillow lays out on opening a GIF; but where it would only warn, at half
+# of it, `read_header` has the recipe's max_pixels to judge by.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Header:
+    """An image of which nothing has been decoded."""
+
+    format: str
+    width: int
+    """Of the pixels as the file holds them, before any turning by EXIF orientation."""
+    height: int
+    source: JpegHeader | Image.Image
+    """What else is known: of a JPEG its header, of the others Pillow's image, opened and not loaded."""
+
+
+def image_format(body: bytes) -> str | None:
+    """The allowed format that the first bytes are of; None for any other content."""
+    if body.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if body.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
+        return "WEBP"
+    if body.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    return "BMP" if body.startswith(b"BM") else None
+
+
+def read_header(body: bytes, options: DownloadOptions) -> Header:
+    """Read an image's header, and that alone. Raises ImageError for an image that is not wanted."""
+    kind = image_format(body)
+    if kind is None:
+        raise ImageError(ErrorClass.NOT_AN_IMAGE, f"not one of {', '.join(FORMATS)}")
+    if kind == "JPEG":
+        jpeg = read_jpeg_header(body)
+        _check_size(jpeg.width, jpeg.height, options)
+        _check_scans(body, jpeg, options)
+        return Header(kind, jpeg.width, jpeg.height, jpeg)
+    try:
+        picture = Image.open(MeteredReader(body, _MAX_READS, 2 * len(body) + _MAX_READS), formats=[kind])
+    except Image.DecompressionBombError:
+        raise ImageError(ErrorClass.TOO_MANY_PIXELS, "over Pillow's limit of 178,956,970 pixels") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"damaged {kind}: no header that can be read") from None
+    _check_size(*picture.size, options)
+    return Header(kind, *picture.size, picture)
+
+
+def _check_size(width: int, height: int, options: DownloadOptions) -> None:
+    if not width or not height:
+        raise ValueError(f"{width} x {height} pixels")
+    if width * height > options.max_pixels:
+        raise ImageError(ErrorClass.TOO_MANY_PIXELS, f"{width} x {height} pixels, over {options.max_pixels}")
+    shorter, longer = sorted((width, height))
+    if shorter < options.min_image_size:
+        raise ImageError(ErrorClass.TOO_SMALL, f"{width} x {height}: a side under {options.min_image_size}")
+    if options.max_aspect_ratio is not None and longer > options.max_aspect_ratio * shorter:
+        raise ImageError(ErrorClass.ASPECT_RATIO, f"{width} x {height}: over {options.max_aspect_ratio} to 1")
+
+
+def _check_scans(body: bytes, jpeg: JpegHeader, options: DownloadOptions) -> None:
+    """Older versions of OpenCV fill what a truncated JPEG lacks with grey; all decode any number of scans."""
+    if body.rfind(_END_OF_JPEG) < jpeg.scan_start:
+        raise ValueError("truncated JPEG: no end marker")
+    scans = count_scans(body, jpeg.scan_start)
+    if scans > MAX_SCANS or scans * jpeg.width * jpeg.height > SCANS_OF_LARGEST * options.max_pixels:
+        raise ValueError(f"JPEG of {scans} scans of {jpeg.width} x {jpeg.height} pixels")

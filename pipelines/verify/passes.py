@@ -1,0 +1,81 @@
+"""Passes and dead letters: what failed was tried again once where that could help, and is listed as it ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.dead_letters import dead_letters_path, iter_dead_letters, iter_failures
+from pipelines.shards import read_stats, stats_path
+from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
+from schemas import files, tables
+from schemas.manifest import Manifest
+from schemas.outcomes import ErrorClass, Status
+from schemas.samples import list_shards
+from schemas.tables import DEAD_LETTERS, SHARDS
+
+
+def shards_by_pass(folder: str, found: Manifest) -> list[list[str]]:
+    """The names of the shards that each pass of `download` wrote, the first pass's first."""
+    names = list_shards(folder)
+    rows = [found.counts["rows"], *(found.counts[f"pass_{n + 1}_rows"] for n in range(len(found.earlier)))]
+    ends = np.cumsum([-(-count // found.recipe["shard_size"]) for count in rows]).tolist()
+    expect(ends[-1] == len(names), f"{folder}: holds {len(names)} shards, by its manifest's counts it has {ends[-1]}")
+    return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def check_passes(folder: str) -> Check:
+    """What `download` tried again, and the dead letters that it left."""
+    found = finished_manifest(folder)
+    passes = shards_by_pass(folder, found)
+    for number, (names, before) in enumerate(zip(passes[1:], passes, strict=False), 1):
+        tried = _uids(tables.read_table(files.join(folder, f"{name}.parquet"), SHARDS, ["uid"]) for name in names)
+        due = _uids(each.filter(each["retryable"]) for each in iter_failures(folder, before))
+        expect_equal(tried, due, folder, f"the uid that pass {number} tried, against the failure before it,")
+    _check_earlier(folder, found, passes)
+    failed = _check_dead_letters(folder, passes)
+    ended = {status.value: 0 for status in Status if status is not Status.SUCCESS}
+    for name, rows in failed.items():
+        ended[ErrorClass(name).status.value] += rows
+        ended[f"error_{name}"] = rows
+    recorded = {name: rows for name, rows in found.counts.items() if name in ended or name.startswith("error_")}
+    expect(recorded == ended, f"{folder}: its manifest counts {recorded}, its dead letters {ended}")
+    again = "; each later pass tried just those before it whose failure could pass" if found.earlier else ""
+    return Check("dead letters", f"{failed.total():,} rows, just those that failed in the end{again}")
+
+
+def _uids(rows: Iterable[pa.Table]) -> list[str]:
+    return [uid for each in rows for uid in each["uid"].to_pylist()]
+
+
+def _check_earlier(folder: str, found: Manifest, passes: Sequence[Sequence[str]]) -> None:
+    """The folder's digest after each earlier pass was that of the shards as they are now."""
+    described: list[str] = []
+    for number, (names, before) in enumerate(zip(passes, found.earlier, strict=False)):
+        for name in names:
+            stats = read_stats(stats_path(folder, name))
+            described.append(f"{name} {stats.tar_sha256} {stats.rows_digest}")
+        same = files.sha256_text(*described) == before.digest
+        expect(same, f"{folder}: the shards of pass {number} are not what they were before pass {number + 1}")
+
+
+def _check_dead_letters(folder: str, passes: Sequence[Sequence[str]]) -> Counter[str]:
+    """The listed failures are the shards' own, in their order; returns how many there are of each class."""
+    path = dead_letters_path(folder)
+    listed = _rows(tables.iter_batches(path, DEAD_LETTERS))
+    expected = _rows(batch for each in iter_dead_letters(folder, passes) for batch in each.to_batches())
+    classes: Counter[str] = Counter()
+    for row, due in enumerate(expected, 1):
+        letter = next(listed, None)
+        expect(letter == due, f"{path}: row {row}: is {letter}, not {due}")
+        classes[due["error_class"]] += 1
+    expect(next(listed, None) is None, f"{path}: has more than the {classes.total()} rows that failed")
+    return classes
+
+
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict]:
+    for batch in batches:
+        yield from batch.to_pylist()

@@ -1,0 +1,85 @@
+"""A download that a signal or a death ends, and that is run again, ends as one that nothing disturbed (law 2)."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines import verify
+from tests.integration.interruption.runs import Job, Whole, begun, content, finish, is_alive, wait_for
+
+KILLS = 20
+
+
+def test_killed_at_20_moments_and_run_again(job: Job, whole: Whole, tmp_path: Path) -> None:
+    """One kill in each twentieth of the time that a whole run takes, in a shuffled order.
+
+    A run that ends before its moment is compared, and the next one begins a new folder.
+    """
+    draw = random.Random(0)
+    shares = [(slot + draw.random()) / KILLS for slot in range(KILLS)]
+    draw.shuffle(shares)
+    finished = 0
+    while shares:
+        out = tmp_path / f"run{finished}" / "shards"
+        with begun(job.command(out)) as running:
+            try:
+                running.process.wait(shares[-1] * whole.seconds)
+            except subprocess.TimeoutExpired:
+                running.kill_group()
+                shares.pop()
+                continue
+            assert running.ended()[0] == 0
+        assert content(out) == whole.content
+        finished += 1
+    out = tmp_path / f"run{finished}" / "shards"
+    finish(job.command(out))
+    assert content(out) == whole.content
+    assert list(verify.run(str(out.parent)))
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "beam_options"),
+    [(signal.SIGINT, 130, ()), (signal.SIGTERM, 143, ()), (signal.SIGTERM, 143, ("--", "--runner=FnApiRunner"))],
+    ids=["SIGINT", "SIGTERM", "SIGTERM, one process"],
+)
+def test_a_signal_ends_all_with_one_line(
+    job: Job, whole: Whole, tmp_path: Path, number: signal.Signals, status: int, beam_options: tuple[str, ...]
+) -> None:
+    """As a terminal or a service manager sends it: to every process of the job."""
+    out = tmp_path / "shards"
+    with begun(job.command(out, *beam_options)) as running:
+        workers = running.until_at_work(out)
+        os.killpg(running.process.pid, number)
+        line = f"clipsieve: stopped by {number.name}; run the same command again to go on"
+        assert running.ended() == (status, line)
+    assert not any(map(is_alive, workers))
+    assert list(out.glob(".*")) == []
+    finish(job.command(out))
+    assert content(out) == whole.content
+
+
+def test_a_worker_process_killed_ends_the_job_with_one_line(job: Job, whole: Whole, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    with begun(job.command(out)) as running:
+        workers = running.until_at_work(out)
+        os.kill(workers[0], signal.SIGKILL)
+        line = "a worker process died (SIGKILL: out of memory?); run the same command again to go on"
+        assert running.ended() == (1, f"clipsieve: {line}")
+    assert not any(map(is_alive, workers))
+    assert list(out.glob(".*")) == []
+    finish(job.command(out))
+    assert content(out) == whole.content
+
+
+def test_workers_do_not_outlive_a_killed_driver(job: Job, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    with begun(job.command(out)) as running:
+        workers = running.until_at_work(out)
+        running.process.kill()
+        wait_for(lambda: not any(map(is_alive, workers)))

@@ -20,7 +20,7 @@ quickstart: $(READY)
 	$(BIN)/clipsieve quickstart --out $(OUT)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .

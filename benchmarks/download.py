@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from benchmarks.inputs import photo
 from benchmarks.server import serve_images
 from benchmarks.timing import Contender, Row, clocked, compare, cores, python
+from schemas.errors import ClipsieveError
 from schemas.recipe import DownloadOptions
 
 PHOTOS = 120
@@ -84,6 +85,8 @@ def _process_photos(photos: list[bytes], count: int) -> int:
     options = DownloadOptions()
     for number in range(count):
         pixels = cv2.imdecode(np.frombuffer(photos[number % len(photos)], np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
+            raise ClipsieveError("a photo of the benchmark cannot be decoded")
         scale = options.image_size / min(pixels.shape[:2])
         size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
         small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

@@ -25,7 +25,7 @@ def run(scratch: Path) -> list[Row]:
     shards = str(pair_shards(scratch))
     task = ShardTask(shards, list_shards(shards)[0])
     options, reference = ScoreOptions(), load_reference(BUILTIN)
-    handler = OpenClipModelHandler(options, reference.digest, cores())
+    handler = OpenClipModelHandler(options, reference.digest, cores(), opt_out=None)
     work = {
         "clipsieve score": partial(_handler, handler, handler.load_model(), task),
         "bare open_clip loop": partial(_bare_loop, reference, task, options.batch_size),

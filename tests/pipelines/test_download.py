@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-import webdataset
 from PIL import Image
 
 from pipelines import download
@@ -188,36 +186,6 @@ def test_workers_processes_row_groups_and_formats_do_not_change_a_byte(web, soun
         pq.write_table(sound_rows.slice(start, count), tmp_path / "parts" / f"{name}.parquet")
     download.run(str(tmp_path / "parts"), str(tmp_path / "folder"), chosen, ONE_PROCESS)
     assert data_files(tmp_path / "folder") == expected
-
-
-def test_the_folder_is_read_by_webdataset_and_img2dataset(web, sound_rows, tmp_path):
-    out = tmp_path / "shards"
-    path = parquet(tmp_path, sound_rows)
-    download.run(path, str(out), options(web), ONE_PROCESS)
-    tars = [str(tar) for tar in sorted(out.glob("*.tar"))]
-    samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("pil"))
-    rows = read_rows(out).to_pylist()
-    assert [sample["__key__"] for sample in samples] == [row["key"] for row in rows]
-    assert [sample["txt"] for sample in samples] == [row["caption"] for row in rows]
-    assert [sample["json"]["uid"] for sample in samples] == [row["uid"] for row in rows]
-    assert samples[0]["jpg"].size == (64, 85)
-
-    before = {path.name: path.read_bytes() for path in out.glob("0*")}
-    program = (
-        "from img2dataset import download\n"
-        f"download({path!r}, output_folder={str(out)!r}, input_format='parquet', caption_col='caption',\n"
-        "         output_format='webdataset', processes_count=1, thread_count=1,\n"
-        f"         number_sample_per_shard={SHARD_SIZE})\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"},
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert "File sharded in 0 shards" in ran.stdout
-    assert {path.name: path.read_bytes() for path in out.glob("0*")} == before
 
 
 def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(web, tmp_path):

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from apache_beam.portability import python_urns
@@ -69,11 +70,12 @@ class WatchedWorker(worker_handlers.GrpcWorkerHandler):
     """
 
     def __init__(self, command: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
+        self._connections = grpc_server.control_handler._connections_by_worker_id
+        # Beam makes this worker's connection in its own constructor; no other kind may be seen by those that fail.
+        self._connections.default_factory = partial(WatchedConnection, self._fail_job)
         super().__init__(state, provision_info, grpc_server)
         self._command = shlex.split(command.decode())
         self._closing = False
-        self._connections = grpc_server.control_handler._connections_by_worker_id
-        self._connections[self.worker_id] = self.control_conn = WatchedConnection(self._fail_job)
 
     def start_worker(self) -> None:
         address = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)

@@ -57,10 +57,6 @@ class OptOut:
         """The list as an input of a manifest; nothing where there is no list."""
         return {INPUT_NAME: self.digest} if self.path else {}
 
-    def forbids(self, uid: str, url: str) -> bool:
-        """Whether the list names the pair's uid, its URL, or a domain that the URL's host is or lies below."""
-        return self.forbids_url(url) or bool(self.forbids_uids(uid_bytes(pa.array([uid])))[0])
-
     def forbids_url(self, url: str) -> bool:
         """Whether the list names the URL, be it by http or https, or the domain of its host."""
         if not self._names_places:

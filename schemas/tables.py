@@ -71,7 +71,7 @@ SHARDS = Table(
             _column("height", pa.int32(), "pixels of the stored image"),
             _column("original_width", pa.int32(), "pixels of the image as downloaded"),
             _column("original_height", pa.int32(), "pixels of the image as downloaded"),
-            _column("exif", pa.string(), "EXIF tags of the downloaded image as JSON"),
+            _column("exif", pa.string(), "EXIF tags of the downloaded image as JSON; null where unreadable"),
             _column("sha256", pa.string(), "hex digest of the bytes as downloaded"),
             _UID,
             _column("final_url", pa.string(), "the URL that answered, after redirects"),

@@ -24,14 +24,14 @@ logging.getLogger("exifread").setLevel(logging.CRITICAL)
 
 @dataclass(frozen=True)
 class Exif:
-    """Orientation, 1 (as stored) to 8, and all tags as JSON, ``{}`` where there are none."""
+    """Orientation, 1 (as stored) to 8, and all tags as JSON: ``{}`` where there are none, None where unreadable."""
 
     orientation: int = 1
-    tags: str = "{}"
+    tags: str | None = "{}"
 
 
 def read_exif(header: Header) -> Exif:
-    """The image's EXIF; as if it had none where it cannot be read."""
+    """The image's EXIF; one that cannot be read turns nothing and has no tags, as img2dataset has it."""
     block = _block(header)
     if not block:
         return Exif()
@@ -39,7 +39,7 @@ def read_exif(header: Header) -> Exif:
     try:
         tags = exifread.process_file(MeteredReader(block, _MAX_READS, _MAX_SIZE), details=False)
     except Exception:
-        return Exif()
+        return Exif(tags=None)
     said = getattr(tags.get("Image Orientation"), "values", None)
     is_known = isinstance(said, list) and len(said) == 1 and said[0] in range(1, 9)
     texts = {name: str(value).strip() for name, value in tags.items() if value is not None}

@@ -34,8 +34,8 @@ class ProcessedImage:
     original_width: int
     """As the downloaded file's header says it, before any turning by EXIF orientation."""
     original_height: int
-    exif: str
-    """EXIF tags as JSON, ``{}`` where there are none."""
+    exif: str | None
+    """EXIF tags as JSON: ``{}`` where there are none, None where they cannot be read."""
     phash: str
     """Of the stored pixels before they are encoded."""
 

@@ -24,7 +24,7 @@ def test_tags_are_those_of_img2dataset(kind):
     read = exifread.process_file(io.BytesIO(tagged("JPEG")), details=False)
     expected = {name: str(value).strip() for name, value in read.items() if value is not None}
     assert "EXIF DateTimeOriginal" in expected
-    assert json.loads(processed(tagged(kind)).exif) == expected
+    assert json.loads(processed(tagged(kind)).exif or "null") == expected
     assert processed(encoded(picture(20, 20), kind)).exif == "{}"
 
 
@@ -64,13 +64,15 @@ HOSTILE = {
     "empty": b"",
     "other": b"not a TIFF",
 }
+UNREADABLE = {"points at itself", "overlapping strings", "long lists", "chain", "more entries than bytes"}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_block_is_read_in_bounds_and_leaves_the_picture_alone(name):
     body = jpeg_with(HOSTILE[name])
     done = processed(body)
-    assert len(json.dumps(json.loads(done.exif))) < 200_000
+    assert (done.exif is None) == (name in UNREADABLE)
+    assert len(done.exif or "") < 200_000
     assert (stored(body) == stored(encoded(picture(20, 30), "JPEG"))).all()
 
 

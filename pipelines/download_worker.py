@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import uvloop
 
 from pipelines.fetch import Fetcher, open_fetcher
 from schemas.recipe import DownloadOptions
@@ -36,7 +37,7 @@ class DownloadWorker:
         self.decoders = ThreadPoolExecutor(DECODING_THREADS, "decode")
         self.reader = ThreadPoolExecutor(1, "read")
         self.shards = ThreadPoolExecutor(_SHARD_THREADS, "shard")
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         thread = threading.Thread(target=_run, args=(self._loop,), name="download", daemon=True)
         thread.start()
         self.fetcher: Fetcher = self.submit(_open(options)).result()

@@ -6,14 +6,13 @@ exception that it also hands to the driver, which decides what the user sees of 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import sys
 import threading
 from contextlib import redirect_stderr
-
-from apache_beam.runners.worker import sdk_worker_main
 
 
 def _end_with_driver() -> None:
@@ -28,5 +27,10 @@ if __name__ == "__main__":
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, name="end_with_driver", daemon=True).start()
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+    gc.disable()  # what imports make lives on: to look for garbage in it again and again is a sixth of the start
+    from apache_beam.runners.worker import sdk_worker_main
+
+    gc.freeze()
+    gc.enable()
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # noqa: PTH123
         sdk_worker_main.main(sys.argv)

@@ -1,11 +1,14 @@
-"""The training loader alone, beside a webdataset pipeline that decodes and transforms with the same functions."""
+"""The training loader alone, beside a webdataset pipeline with open_clip's own transform, as open_clip_train has it.
+
+Both decode with Pillow, resize alike, tokenize alike and end in normalised float32 batches: ours on the step's side.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-import torch
+import open_clip
 import webdataset
 
 from benchmarks.inputs import pair_shards
@@ -13,9 +16,10 @@ from benchmarks.timing import Contender, Row, clocked, compare
 from schemas.recipe import TrainOptions
 from schemas.samples import list_shards
 from schemas.tokenizer import tokenizer_for
-from training.data import PairReader, load_batches
-from training.images import fit_to_tower
+from training.data import PairReader, load_batches, normalise
+from training.order import make_order
 from training.plan import plan_samples
+from training.strategies import View
 from training.towers import Tower, load_tower
 
 TOWER = "vit-tiny-64"
@@ -28,7 +32,7 @@ def run(scratch: Path) -> list[Row]:
     """Pairs a second that one decoding worker hands to the step, none of them seen before."""
     shards, tower = pair_shards(scratch), load_tower(TOWER)
     tars = [str(shards / f"{name}.tar") for name in list_shards(str(shards))[:SHARDS_READ]]
-    pairs = len(plan_samples(str(shards), None)) * SHARDS_READ // len(list_shards(str(shards)))
+    pairs = len(plan_samples(str(shards))) * SHARDS_READ // len(list_shards(str(shards)))
     work = {
         "clipsieve loader": partial(_clipsieve, shards, tower, pairs),
         "webdataset": partial(_webdataset, tars, tower),
@@ -38,18 +42,25 @@ def run(scratch: Path) -> list[Row]:
 
 def _clipsieve(shards: Path, tower: Tower, pairs: int, _: Path) -> int:
     options = TrainOptions()
-    reader = PairReader(plan_samples(str(shards), None), tower, options.augment, options.seed)
+    views = (View("image", options.augment),)
+    order = make_order(plan_samples(str(shards)), (), options.seed)
+    reader = PairReader(order, tower, views, options.text_mask)
     starts = range(0, pairs, options.batch_size)
     shares = (range(start, min(start + options.batch_size, pairs)) for start in starts)
-    return sum(len(batch.images) for batch in load_batches(reader, shares, workers=1))
+    batches = load_batches(reader, shares, workers=1)
+    return sum(len(normalise(batch.images["image"], tower.preprocess_cfg)) for batch in batches)
 
 
 def _webdataset(tars: list[str], tower: Tower, _: Path) -> int:
-    prepare, tokenizer = fit_to_tower(tower.preprocess_cfg), tokenizer_for(tower.model_cfg["text_cfg"])
-    pairs = webdataset.WebDataset(tars, shardshuffle=len(tars), seed=0).shuffle(BUFFER).to_tuple("jpg", "txt")
-    tensors = pairs.map_tuple(
-        lambda image: torch.from_numpy(prepare(image)).permute(2, 0, 1),
-        lambda caption: tokenizer([caption.decode()])[0],
+    config = dict(tower.preprocess_cfg)
+    transform = open_clip.image_transform(config.pop("size"), is_train=False, **config)
+    tokenizer = tokenizer_for(tower.model_cfg["text_cfg"])
+    pairs = (
+        webdataset.WebDataset(tars, shardshuffle=len(tars), seed=0)
+        .shuffle(BUFFER)
+        .decode("pilrgb")
+        .to_tuple("jpg", "txt")
     )
+    tensors = pairs.map_tuple(transform, lambda caption: tokenizer([caption])[0])
     batches = tensors.batched(TrainOptions().batch_size)
     return sum(len(images) for images, _ in webdataset.WebLoader(batches, batch_size=None, num_workers=1))

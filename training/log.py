@@ -1,30 +1,47 @@
-"""What a run says of itself: one plain line and one row of log.jsonl every few steps."""
+"""What a run says of itself every few steps: a plain line, a row of log.parquet, and TensorBoard's scalars."""
 
 from __future__ import annotations
 
 import datetime
-import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pyarrow as pa
 import torch
 
-from schemas import files
-from schemas.errors import ClipsieveError
+from schemas import files, tables
+from schemas.errors import InputError
+from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME
+from training.checkpoint import Progress
+from training.devices import device_bytes, peak_flops, resident_bytes
 from training.runtime import Runtime
 
+_DECAY = 0.98
+"""Of the loss's moving average."""
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What turns steps into samples and FLOPs."""
+
+    steps: int
+    batch_size: int
+    epoch_samples: int
+    training_flops: int
+    """Of one pair."""
 
 
 @dataclass(frozen=True)
 class StepValues:
     """What one step measured; the tensors are float32[] and stay on the device until a line is due."""
 
-    loss: torch.Tensor
-    """Mean over this process's share of the batch."""
+    losses: Mapping[str, torch.Tensor]
+    """``loss`` and its parts: means over this process's share of the batch."""
     grad_norm: torch.Tensor
     """Before clipping."""
     logit_scale: torch.Tensor
@@ -32,16 +49,24 @@ class StepValues:
 
 
 class TrainLog:
-    """Collects the steps' values; every process reports, the first one prints and writes."""
+    """Collects the steps' values; every process settles and reports, the first one prints and writes."""
 
-    def __init__(self, out: str, runtime: Runtime, steps: int, batch_size: int, done: int) -> None:
-        """Take up the log of the first ``done`` of ``steps`` steps; rows behind them will be made again."""
-        self._path, self._runtime = files.join(out, "log.jsonl"), runtime
-        self._steps, self._batch_size = steps, batch_size
-        self._done = self._reported = done
-        self._rows = [row for row in self._read() if row["step"] <= done]
-        self._losses: list[torch.Tensor] = []
-        self._waited, self._since = 0.0, time.perf_counter()
+    def __init__(self, out: str, runtime: Runtime, measure: Measure, progress: Progress, tensorboard: bool) -> None:
+        """Take up the log of the steps done; rows behind them will be made again."""
+        self._path, self._runtime, self._measure = files.join(out, TRAIN_LOG_NAME), runtime, measure
+        self._done = self._reported = progress.steps
+        self._average, self._seconds_before = progress.loss_average, progress.seconds
+        self._rows = [row for row in self._read() if row["step"] <= progress.steps]
+        self._values: list[StepValues] = []
+        self._waited, self._started = 0.0, time.perf_counter()
+        self._since = self._started
+        self._board = _tensorboard(out, progress.steps) if tensorboard and runtime.is_first else None
+
+    @property
+    def progress(self) -> Progress:
+        """As of the last step that was settled."""
+        seconds = self._seconds_before + time.perf_counter() - self._started
+        return Progress(steps=self._done, loss_average=self._average, seconds=seconds)
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
         """The same batches; the time that the trainer waits for each is counted."""
@@ -57,52 +82,76 @@ class TrainLog:
     def add(self, values: StepValues) -> None:
         """Take in the next step."""
         self._done += 1
-        self._losses.append(values.loss)
-        self._values = values
+        self._values.append(values)
 
-    def check(self) -> None:
-        """Raise ClipsieveError, in every process, when a loss since the last check is not finite."""
-        losses = self._runtime.mean(torch.stack(self._losses))
-        finite = torch.isfinite(losses)
-        if not finite.all():
-            first = int((~finite).nonzero()[0])
-            step = self._done - len(losses) + 1 + first
-            raise ClipsieveError(
-                f"{self._path}: the loss is {losses[first].item()} at step {step}; lower learning_rate, "
-                "lengthen warmup_steps or train in fp32, in another folder"
-            )
-        self._loss = losses[-1].item()
-        self._losses = []
+    def settle(self) -> int | None:
+        """Take the steps since the last time into account: the first, of steps from 0, whose loss or gradient is not
+        finite; None where all are."""
+        values, self._values = self._values, []
+        self._last = values[-1]
+        losses = self._runtime.mean(torch.stack([value.losses["loss"] for value in values]))
+        self._parts = self._runtime.mean(torch.stack([*self._last.losses.values()])).tolist()
+        norms = torch.stack([value.grad_norm for value in values]).cpu()
+        wrong = ~(torch.isfinite(losses) & torch.isfinite(norms))
+        if wrong.any():
+            return self._done - len(values) + int(wrong.nonzero()[0])
+        for loss in losses.tolist():
+            self._average = loss if self._average is None else _DECAY * self._average + (1 - _DECAY) * loss
+        return None
 
     def report(self) -> None:
-        """Print and keep a row on the last step, which was checked."""
-        seconds = time.perf_counter() - self._since
-        row = {
-            "step": self._done,
-            "samples_seen": self._done * self._batch_size,
-            "loss": self._loss,
-            "learning_rate": self._values.learning_rate,
-            "logit_scale": self._values.logit_scale.item(),
-            "grad_norm": self._values.grad_norm.item(),
-            "samples_per_second": (self._done - self._reported) * self._batch_size / seconds,
-            "data_wait_share": self._waited / seconds,
-        }
+        """Print and keep a row on the last step, which was settled."""
+        row = self._row(time.perf_counter() - self._since)
         self._rows.append(row)
         self._reported, self._waited, self._since = self._done, 0.0, time.perf_counter()
         if self._runtime.is_first:
             self._print(row)
+        if self._board is not None:
+            for name, value in row.items():
+                if value is not None and name != "step":
+                    self._board.add_scalar(name, value, self._done)
 
     def write(self) -> None:
-        """Write the rows so far to log.jsonl."""
-        lines = "".join(json.dumps(row) + "\n" for row in self._rows)
-        files.write_bytes(self._path, lines.encode())
+        """Write the rows so far to log.parquet."""
+        rows = self._rows
+        parts = sorted({name for row in rows for name in row} - {*TRAIN_LOG.columns})
+        data = pa.Table.from_pylist(rows, schema=_with_parts(parts))
+        tables.write_table(data, TRAIN_LOG, self._path)
+        if self._board is not None:
+            self._board.flush()
+
+    def _row(self, seconds: float) -> dict[str, Any]:
+        measure, device = self._measure, self._runtime.device
+        samples = self._done * measure.batch_size
+        rate = (self._done - self._reported) * measure.batch_size / seconds
+        peak = peak_flops(device)
+        scale = self._last.logit_scale.item()
+        return {
+            "step": self._done,
+            "samples_seen": samples,
+            "epoch": samples / measure.epoch_samples,
+            **dict(zip(self._last.losses, self._parts, strict=True)),
+            "learning_rate": self._last.learning_rate,
+            "logit_scale": scale,
+            "temperature": 1 / scale,
+            "grad_norm": self._last.grad_norm.item(),
+            "samples_per_second": rate,
+            "data_wait_share": self._waited / seconds,
+            "resident_bytes": resident_bytes(),
+            "device_bytes": device_bytes(device),
+            "gflops": samples * measure.training_flops / 1e9,
+            "mfu": rate * measure.training_flops / (peak * self._runtime.world_size) if peak else None,
+        }
 
     def _print(self, row: dict[str, Any]) -> None:
-        left = (self._steps - self._done) * self._batch_size / row["samples_per_second"]
+        left = (self._measure.steps - self._done) * self._measure.batch_size / row["samples_per_second"]
+        used = "" if row["mfu"] is None else f"MFU {row['mfu']:.0%}  "
+        memory = row["device_bytes"] or row["resident_bytes"]
         print(
-            f"step {self._done}/{self._steps}  loss {row['loss']:.4f}  lr {row['learning_rate']:.2e}  "
-            f"{row['samples_per_second']:.0f} samples/s  wait {row['data_wait_share']:.0%}  "
-            f"left {datetime.timedelta(seconds=round(left))}",
+            f"step {self._done}/{self._measure.steps}  loss {row['loss']:.4f}  lr {row['learning_rate']:.2e}  "
+            f"temperature {row['temperature']:.4f}  gradient {row['grad_norm']:.2f}  "
+            f"{row['samples_per_second']:.0f} samples/s  wait {row['data_wait_share']:.0%}  {used}"
+            f"{memory / 2**30:.1f} GiB  {row['gflops']:.3g} GFLOP  left {datetime.timedelta(seconds=round(left))}",
             file=sys.stderr,
             flush=True,
         )
@@ -110,4 +159,17 @@ class TrainLog:
     def _read(self) -> list[dict[str, Any]]:
         if not files.exists(self._path):
             return []
-        return [json.loads(line) for line in files.read_bytes(self._path).splitlines()]
+        return tables.read_table(self._path, TRAIN_LOG).to_pylist()
+
+
+def _with_parts(parts: list[str]) -> pa.Schema:
+    """The log's columns and, behind them, the parts of a strategy's loss."""
+    return pa.schema([*TRAIN_LOG.schema, *(pa.field(name, pa.float64()) for name in parts)])
+
+
+def _tensorboard(out: str, done: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("tensorboard: not installed; pip install 'clipsieve[tensorboard]'") from error
+    return SummaryWriter(files.join(out, "tensorboard"), purge_step=done + 1)

@@ -6,24 +6,25 @@ import math
 
 import torch
 from timm.optim.adafactor_bv import AdafactorBigVision
+from torch.distributed.tensor import DTensor
 
 from schemas.errors import InputError
 from schemas.recipe import TrainOptions
-from training.towers import ClipModel
+from training.strategies import Strategy
 
 _MAX_DECAY_PER_STEP = 0.01
 
 
-def make_optimizer(model: ClipModel, options: TrainOptions) -> torch.optim.Optimizer:
+def make_optimizer(strategy: Strategy, options: TrainOptions) -> torch.optim.Optimizer:
     """The optimizer that ``options`` name, at its peak learning rate; only kernels are decayed.
 
     Under adafactor ``betas`` are the momentum and the cap of the second moment's decay, and ``weight_decay``
     is the share that a step at the peak takes off (big_vision: decay follows the schedule, not the learning
     rate).
     """
-    groups = decay_groups(model, options.weight_decay)
+    groups = decay_groups(strategy, options.weight_decay)
     if options.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=True)
+        return torch.optim.AdamW(groups, lr=options.peak_learning_rate, betas=options.betas, fused=True)
     if options.weight_decay > _MAX_DECAY_PER_STEP:
         raise InputError(
             f"weight_decay {options.weight_decay}: with adafactor a step takes this share off the weights; "
@@ -32,7 +33,7 @@ def make_optimizer(model: ClipModel, options: TrainOptions) -> torch.optim.Optim
     momentum, beta2_cap = options.betas
     return AdafactorBigVision(
         groups,
-        lr=options.learning_rate,
+        lr=options.peak_learning_rate,
         min_dim_size_to_factor=32,
         momentum=momentum,
         beta2_cap=beta2_cap,
@@ -41,20 +42,37 @@ def make_optimizer(model: ClipModel, options: TrainOptions) -> torch.optim.Optim
     )
 
 
-def decay_groups(model: ClipModel, weight_decay: float) -> list[dict[str, object]]:
-    """Two parameter groups: kernels, decayed; biases, norms, embeddings and the logit scale, not decayed."""
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    exempt = model.no_weight_decay()
-    groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
-    for name, parameter in model.named_parameters():
+def decay_groups(strategy: Strategy, weight_decay: float) -> list[dict[str, object]]:
+    """Parameter groups: kernels, decayed; biases, norms, embeddings and the logit scale, not decayed.
+
+    What is locked is in none. No group mixes parameters that FSDP shards with whole ones: an optimizer's kernels
+    take a group's tensors together.
+    """
+    embeddings = {id(m.weight) for m in strategy.modules() if isinstance(m, torch.nn.Embedding)}
+    exempt = {f"model.{name}" for name in strategy.model.no_weight_decay()}
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in strategy.named_parameters():
+        if not parameter.requires_grad:
+            continue
         is_kernel = parameter.ndim >= 2 and name not in exempt and id(parameter) not in embeddings
-        groups[is_kernel].append(parameter)
+        groups.setdefault((is_kernel, isinstance(parameter, DTensor)), []).append(parameter)
     return [
-        {"params": groups[True], "weight_decay": weight_decay},
-        {"params": groups[False], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": weight_decay if is_kernel else 0.0}
+        for (is_kernel, _), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
     ]
 
 
 def clip_gradients(model: torch.nn.Module, limit: float | None) -> torch.Tensor:
     """Scale the gradients down to a total norm of ``limit``; returns the norm before, float32[]."""
-    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit or math.inf)
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    kinds = [[p for p in parameters if isinstance(p, DTensor) is is_sharded] for is_sharded in (False, True)]
+    norms = [_norm(kind) for kind in kinds if kind]
+    total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    for kind in kinds:
+        torch.nn.utils.clip_grads_with_norm_(kind, limit or math.inf, total)
+    return total
+
+
+def _norm(parameters: list[torch.nn.Parameter]) -> torch.Tensor:
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -1,14 +1,14 @@
-"""Which samples a run trains on, where they lie, and in which order: decided before step 0, from tables.
+"""Which samples a run trains on and where they lie: decided before step 0, from tables.
 
-The plan holds 20 bytes a sample and the order 8 (twice at an epoch's border): 100M samples take 3.6 GB in
-every process. A global random order wants a store with fast random reads: local disks rather than an object
-store.
+The plan holds 20 bytes a sample, 8 more for each subset of a mixture that it is in, and the order 8 (twice at an
+epoch's border): 100M samples take 3.6 GB in every process. A global random order wants a store with fast random
+reads: local disks rather than an object store.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,8 @@ class SamplePlan:
     """int64[N]: the first byte of the sample's members in its tar."""
     size: np.ndarray
     """int64[N]: bytes from there to the end of its last member."""
+    subsets: tuple[np.ndarray, ...]
+    """int64[N_k] each: the members of each subset of a mixture, by index here; empty where there is one stream."""
     opted_out: int
     """How many samples were left out because the opt-out list names them."""
 
@@ -45,53 +47,54 @@ class SamplePlan:
         return len(self.offset)
 
 
-def plan_samples(shards: str, subset: str | None, opt_out: str | None = None) -> SamplePlan:
-    """The downloaded samples of a shards folder, or those of them whose uid a subset file holds.
+def plan_samples(shards: str, subsets: Sequence[str] = (), opt_out: str | None = None) -> SamplePlan:
+    """The downloaded samples of a shards folder, or those of them whose uid one of the subset files holds.
 
     Those that the file ``opt_out`` lists are left out.
-    Raises InputError when the subset holds a uid that no downloaded sample has, with their number.
+    Raises InputError when a subset holds a uid that no downloaded sample has, with their number, and for one of which
+    nothing is left.
     """
-    members = None if subset is None else _fixed_binary(as_raw(read_members(subset)))
-    met = np.zeros(0 if members is None else len(members), bool)
+    chosen = [_Members(path) for path in subsets]
     tars: list[str] = []
-    columns = []
+    columns, membership = [], []
     listed, opted_out = load_opt_out(opt_out), 0
     for name in list_shards(shards):
         uid, offset, size, is_listed = _downloaded(files.join(shards, f"{name}.parquet"), listed)
-        if members is not None:
-            found = pc.index_in(uid, value_set=members)
-            kept = found.is_valid().to_numpy(zero_copy_only=False)
-            met[found.drop_null().to_numpy()] = True
-            offset, size, is_listed = offset[kept], size[kept], is_listed[kept]
-        opted_out += int(is_listed.sum())
-        offset, size = offset[~is_listed], size[~is_listed]
-        columns.append((np.full(len(offset), len(tars), np.int32), offset, size))
+        within = np.stack([members.find(uid) for members in chosen] or [np.ones(len(uid), bool)])
+        kept = within.any(axis=0)
+        opted_out += int(np.count_nonzero(kept & is_listed))
+        kept &= ~is_listed
+        columns.append((np.full(np.count_nonzero(kept), len(tars), np.int32), offset[kept], size[kept]))
+        membership.append(within[:, kept])
         tars.append(files.join(shards, f"{name}.tar"))
-    if members is not None and not met.all():
-        first = members.filter(pa.array(~met))[0].as_py().hex()
-        count = np.count_nonzero(~met)
-        raise InputError(f"{subset}: {count} uids are of no downloaded sample in {shards}, the first {first}")
+    for members in chosen:
+        members.check(shards)
     shard, offset, size = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    return SamplePlan(tuple(tars), shard, offset, size, opted_out)
+    members_of = [np.flatnonzero(row) for row in np.concatenate(membership, axis=1)] if len(chosen) > 1 else []
+    for path, indices in zip(subsets, members_of, strict=False):
+        if not len(indices):
+            raise InputError(f"{path}: no sample of it is left to train on")
+    return SamplePlan(tuple(tars), shard, offset, size, tuple(members_of), opted_out)
 
 
-def stream_slice(samples: int, seed: int, start: int, stop: int) -> np.ndarray:
-    """int64[stop - start]: the plan's indices at these positions of the endless stream of epochs.
+class _Members:
+    """The uids of a subset file, and which of them were met in the shards."""
 
-    Each epoch is one permutation of the whole plan, so every sample is seen once before any is seen again.
-    """
-    parts = []
-    while start < stop:
-        epoch, first = divmod(start, samples)
-        last = min(samples, first + stop - start)
-        parts.append(_epoch_order(samples, seed, epoch)[first:last])
-        start += last - first
-    return np.concatenate(parts)
+    def __init__(self, path: str) -> None:
+        self._path, self._uids = path, _fixed_binary(as_raw(read_members(path)))
+        self._met = np.zeros(len(self._uids), bool)
 
+    def find(self, uids: pa.Array) -> np.ndarray:
+        """bool[N]: which of ``uids`` are members."""
+        found = pc.index_in(uids, value_set=self._uids)
+        self._met[found.drop_null().to_numpy()] = True
+        return found.is_valid().to_numpy(zero_copy_only=False)
 
-@lru_cache(maxsize=2)
-def _epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(samples)
+    def check(self, shards: str) -> None:
+        if not self._met.all():
+            first = self._uids.filter(pa.array(~self._met))[0].as_py().hex()
+            count = np.count_nonzero(~self._met)
+            raise InputError(f"{self._path}: {count} uids are of no downloaded sample in {shards}, the first {first}")
 
 
 def _downloaded(path: str, opt_out: OptOut) -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:

@@ -9,13 +9,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import cast
 
 import torch
 import torch.distributed as dist
 import torch.utils.deterministic
-from torch.nn import SyncBatchNorm
-from torch.nn.parallel import DistributedDataParallel
+
+from schemas.errors import ClipsieveError
 
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -35,13 +36,13 @@ class Runtime:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is set in any process; every process calls it."""
+    def any_of(self, *flags: bool) -> tuple[bool, ...]:
+        """Whether each flag is set in any process; every process calls it."""
         if self.control is None:
-            return flag
-        total = torch.tensor(int(flag))
+            return flags
+        total = torch.tensor(flags, dtype=torch.int32)
         dist.all_reduce(total, group=self.control)
-        return bool(total)
+        return tuple(total.bool().tolist())
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """``values`` averaged over the processes, on the CPU; every process calls it."""
@@ -52,26 +53,15 @@ class Runtime:
 
     def barrier(self) -> None:
         """Wait until every process is here."""
-        self.any(False)
-
-    def distribute(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model, wrapped in DDP where there is more than one process.
-
-        Batch norms then take their statistics over all GPUs. On CPUs torch has none that do: each process
-        takes its own there, and only towers without them train as in one process.
-        """
-        if self.control is None:
-            return model
-        if self.device.type == "cpu":
-            return DistributedDataParallel(model)
-        return DistributedDataParallel(SyncBatchNorm.convert_sync_batchnorm(model), device_ids=[self.device])
+        self.any_of(False)
 
 
 @contextmanager
-def start_runtime() -> Iterator[Runtime]:
+def start_runtime(timeout: float) -> Iterator[Runtime]:
     """Join the processes that torchrun's environment names: NCCL between GPUs, gloo between CPUs.
 
-    While it is open, torch computes deterministically, on this process's share of the cores.
+    While it is open, torch computes deterministically, on this process's share of the cores. Raises ClipsieveError
+    where another process is gone, or does not answer within ``timeout`` seconds.
     """
     _keep_freed_memory()
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
@@ -80,10 +70,18 @@ def start_runtime() -> Iterator[Runtime]:
         if world_size == 1:
             yield Runtime(0, 1, device, None)
             return
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        within = timedelta(seconds=timeout)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=within)
         try:
-            control = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+            control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=within))
             yield Runtime(rank, world_size, device, control)
+        except RuntimeError as error:
+            if not _is_of_processes(error):
+                raise
+            raise ClipsieveError(
+                f"process {rank} of {world_size}: another process is gone, or silent for {timeout:g} s; see what it "
+                "said, and run the same command again: training goes on from its last checkpoint"
+            ) from error
         finally:
             dist.destroy_process_group()
 
@@ -100,6 +98,11 @@ def stop_requests() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _is_of_processes(error: RuntimeError) -> bool:
+    """Whether a collective failed: gloo's failures are plain RuntimeErrors, known by where they were raised."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def _keep_freed_memory() -> None:

@@ -9,10 +9,12 @@ import tarfile
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
 from schemas import tables
 from schemas.uid import uid_of
+from training.runtime import Runtime
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220), "yellow": (230, 220, 20)}
 SHAPES = ("square", "bar", "frame")
@@ -34,6 +36,12 @@ TINY_TOWER = {
         "resize_mode": "squash",
     },
 }
+
+
+@pytest.fixture(scope="session")
+def alone():
+    """The runtime of a run of one process on the CPU."""
+    return Runtime(0, 1, torch.device("cpu"), None)
 
 
 @pytest.fixture(scope="session")

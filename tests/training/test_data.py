@@ -15,7 +15,9 @@ from schemas.tokenizer import tokenizer_for
 from training import data
 from training.data import PairReader, load_batches
 from training.images import fit_to_tower
-from training.plan import plan_samples, stream_slice
+from training.order import make_order
+from training.plan import plan_samples
+from training.strategies import View
 from training.towers import load_tower
 
 
@@ -26,14 +28,14 @@ def tower(tower_file):
 
 @pytest.fixture
 def plan(shards):
-    return plan_samples(shards, None)
+    return plan_samples(shards)
 
 
 def stream(plan, tower, augment="none", workers=1, size=8, until=120):
-    reader = PairReader(plan, tower, augment, seed=5)
+    reader = PairReader(make_order(plan, (), 5), tower, (View("image", augment),), "truncate")
     shares = [range(start, start + size) for start in range(0, until, size)]
     batches = list(load_batches(reader, shares, workers))
-    return torch.cat([batch.images for batch in batches]), torch.cat([batch.texts for batch in batches])
+    return torch.cat([batch.images["image"] for batch in batches]), torch.cat([batch.texts for batch in batches])
 
 
 def assert_equal(ours, theirs):
@@ -43,7 +45,7 @@ def assert_equal(ours, theirs):
 def test_batches_hold_the_images_and_captions_of_the_stream(plan, tower):
     images, texts = stream(plan, tower)
     held = [sample for tar in plan.tars for sample in samples.iter_samples(tar)]
-    expected = [held[index] for index in stream_slice(len(plan), 5, 0, 120)]
+    expected = [held[index] for index in make_order(plan, (), 5).slice(0, 120)]
     prepare = fit_to_tower(tower.preprocess_cfg)
     pixels = np.stack([prepare(sample.image) for sample in expected])
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pixels)
@@ -66,7 +68,7 @@ def test_what_is_kept_is_what_would_be_decoded_again(plan, tower, augment, monke
 
 def test_the_cache_stays_within_its_room(plan, tower, monkeypatch):
     monkeypatch.setattr(data, "CACHE_BYTES", 5000)
-    reader = PairReader(plan, tower, "none", seed=0)
+    reader = PairReader(make_order(plan, (), 0), tower, (View("image", "none"),), "truncate")
     reader.read(range(len(plan)))
     held = sum(array.nbytes for pair in reader._cache.values() for array in pair)
     assert 4000 < held <= 5000
@@ -74,19 +76,21 @@ def test_the_cache_stays_within_its_room(plan, tower, monkeypatch):
 
 def test_augmented_epochs_differ(plan, tower):
     images, _ = stream(plan, tower, "crop_flip", size=len(plan), until=2 * len(plan))
-    indices = stream_slice(len(plan), 5, 0, 2 * len(plan))
+    indices = make_order(plan, (), 5).slice(0, 2 * len(plan))
     first, second = np.argsort(indices[: len(plan)]), len(plan) + np.argsort(indices[len(plan) :])
     assert all(not torch.equal(images[a], images[b]) for a, b in zip(first, second, strict=True))
 
 
 def test_a_batch_that_is_not_wanted_ends_the_threads(plan, tower):
-    batches = load_batches(PairReader(plan, tower, "none", 0), [range(4)] * 100, 2)
+    batches = load_batches(
+        PairReader(make_order(plan, (), 0), tower, (View("image", "none"),), "truncate"), [range(4)] * 100, 2
+    )
     next(batches)
     batches.close()
 
 
 def test_an_image_that_cannot_be_decoded_names_its_sample(shards, tower, tmp_path):
-    plan = plan_samples(shards, None)
+    plan = plan_samples(shards)
     content = bytearray(Path(plan.tars[0]).read_bytes())
     first_image = int(plan.offset[0]) + 512
     content[first_image : first_image + 300] = bytes(300)

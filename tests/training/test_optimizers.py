@@ -9,20 +9,33 @@ import torch
 from schemas.errors import InputError
 from schemas.recipe import TrainOptions
 from training.optimizers import clip_gradients, decay_groups, make_optimizer
+from training.strategies import make_strategy
 from training.towers import build_model, load_tower
 
 
 class OneMatrix(torch.nn.Module):
-    """A kernel of 40 x 48 and a bias, with the method by which open_clip names what is not decayed."""
+    """A kernel and a bias, and what a strategy has that an optimizer asks for: the names of what is not decayed."""
 
-    def __init__(self):
+    def __init__(self, shape=(40, 48)):
         super().__init__()
         rng = np.random.default_rng(0)
-        self.kernel = torch.nn.Parameter(torch.from_numpy(rng.normal(size=(40, 48)).astype(np.float32)))
+        self.kernel = torch.nn.Parameter(torch.from_numpy(rng.normal(size=shape).astype(np.float32)))
         self.bias = torch.nn.Parameter(torch.from_numpy(rng.normal(size=40).astype(np.float32)))
+
+    @property
+    def model(self):
+        return self
 
     def no_weight_decay(self):
         return set()
+
+
+def optimizer_of(matrix, options):
+    return make_optimizer(matrix, options)
+
+
+def strategy_of(tower, alone, **options):
+    return make_strategy(TrainOptions(**options), tower, build_model(tower), alone)
 
 
 def names(model, parameters):
@@ -30,70 +43,89 @@ def names(model, parameters):
     return {known[id(parameter)] for parameter in parameters}
 
 
-def test_only_kernels_are_decayed(tower_file):
-    model = build_model(load_tower(tower_file))
+def test_only_kernels_are_decayed(tower_file, alone):
+    model = strategy_of(load_tower(tower_file), alone)
     decayed, spared = decay_groups(model, 0.2)
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.2, 0.0)
     layers = ["visual.transformer.resblocks.0", "transformer.resblocks.0"]
     kernels = ["attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"]
     expected = {f"{layer}.{kernel}" for layer in layers for kernel in kernels}
-    assert names(model, decayed["params"]) == expected | {
-        "visual.conv1.weight",
-        "visual.proj",
-        "text_projection",
-    }
+    expected |= {"visual.conv1.weight", "visual.proj", "text_projection"}
+    assert names(model, decayed["params"]) == {f"model.{name}" for name in expected}
     everything = {name for name, _ in model.named_parameters()}
     assert names(model, spared["params"]) == everything - names(model, decayed["params"])
 
 
 @pytest.mark.parametrize("name", ["conv-tiny-64", "regnet-tiny-64"])
-def test_in_a_convolutional_tower_convolutions_are_decayed_and_norms_are_not(name):
-    model = build_model(load_tower(name))
+def test_in_a_convolutional_tower_convolutions_are_decayed_and_norms_are_not(name, alone):
+    model = strategy_of(load_tower(name), alone)
     decayed, spared = (names(model, group["params"]) for group in decay_groups(model, 0.2))
     assert any("conv" in parameter for parameter in decayed)
     assert all(parameter.endswith(("weight", "text_projection")) for parameter in decayed)
     assert not any(norm in parameter for parameter in decayed for norm in ("norm", ".bn", "ln_", ".gamma"))
-    assert {"token_embedding.weight", "positional_embedding", "logit_scale"} <= spared
+    assert {f"model.{name}" for name in ("token_embedding.weight", "positional_embedding", "logit_scale")} <= spared
 
 
-def test_adafactor_is_that_of_big_vision():
+def test_what_is_locked_is_not_trained(alone):
+    strategy = strategy_of(load_tower("vit-tiny-64"), alone, lock_image=True)
+    trained = set().union(*(names(strategy, group["params"]) for group in decay_groups(strategy, 0.2)))
+    assert trained == {name for name, _ in strategy.named_parameters() if ".visual." not in name}
+
+
+# A tall kernel and a wide one are factored along other axes; a narrow one and a convolution of few channels are not.
+@pytest.mark.parametrize("shape", [(40, 48), (96, 32), (32, 96), (31, 64), (64, 3, 3, 3)])
+def test_adafactor_is_that_of_big_vision(shape):
     options = TrainOptions(optimizer="adafactor", learning_rate=1e-2, weight_decay=1e-3, betas=(0.9, 0.7))
-    model = OneMatrix()
-    optimizer = make_optimizer(model, options)
-    kernel, bias = (p.detach().numpy().astype(np.float64) for p in (model.kernel, model.bias))
-    rows, columns, second = np.zeros(40), np.zeros(48), np.zeros(40)
-    moments = [torch.zeros(40, 48, dtype=torch.bfloat16), torch.zeros(40, dtype=torch.bfloat16)]
+    model = OneMatrix(shape)
+    optimizer = optimizer_of(model, options)
+    expected = [BigVisionAdafactor(p.detach().double().numpy().copy()) for p in (model.kernel, model.bias)]
     rng = np.random.default_rng(1)
     for step in range(1, 7):
         share = step / 6  # of the peak learning rate
-        gradients = [rng.normal(size=shape) * 0.1 for shape in ((40, 48), (40,))]
-        for parameter, gradient in zip((model.kernel, model.bias), gradients, strict=True):
+        for parameter, reference, decay in ((model.kernel, expected[0], 1e-3), (model.bias, expected[1], 0.0)):
+            gradient = rng.normal(size=parameter.shape) * 0.1
             parameter.grad = torch.from_numpy(gradient.astype(np.float32))
+            reference.update(gradient, step, share, decay)
         for group in optimizer.param_groups:
             group["lr"] = 1e-2 * share
         optimizer.step()
-
-        decay = min(0.7, 1 - step**-0.8)
-        squares = [gradient**2 + 1e-30 for gradient in gradients]
-        rows = decay * rows + (1 - decay) * squares[0].mean(axis=1)
-        columns = decay * columns + (1 - decay) * squares[0].mean(axis=0)
-        second = decay * second + (1 - decay) * squares[1]
-        updates = [
-            gradients[0] / np.sqrt(rows / rows.mean())[:, None] / np.sqrt(columns)[None, :],
-            gradients[1] / np.sqrt(second),
-        ]
-        for moment, update in zip(moments, updates, strict=True):
-            moment.lerp_(torch.from_numpy(update).to(torch.bfloat16), 0.1)
-        kernel = kernel * (1 - share * 1e-3) - 1e-2 * share * moments[0].double().numpy()
-        bias = bias - 1e-2 * share * moments[1].double().numpy()
     # The momentum is kept in bfloat16: a value on the border of two may be rounded to either.
-    np.testing.assert_allclose(model.kernel.detach().numpy(), kernel, atol=1e-4)
-    np.testing.assert_allclose(model.bias.detach().numpy(), bias, atol=1e-4)
+    np.testing.assert_allclose(model.kernel.detach().numpy(), expected[0].weight, atol=1e-4)
+    np.testing.assert_allclose(model.bias.detach().numpy(), expected[1].weight, atol=1e-4)
+
+
+class BigVisionAdafactor:
+    """big_vision's chain written out: scale_by_adafactor (optax.scale_by_factored_rms), a bf16 EMA, decay, rate.
+
+    Factored along the two largest axes where both have 32 entries; the row factor is normalised by its mean.
+    """
+
+    def __init__(self, weight):
+        self.weight = weight
+        axes = np.argsort(weight.shape, kind="stable")[-2:]
+        self.axes = tuple(int(axis) for axis in axes) if weight.ndim > 1 and weight.shape[axes[0]] >= 32 else None
+        self.moments = [np.zeros(1)] * 2
+        self.momentum = torch.zeros(weight.shape, dtype=torch.bfloat16)
+
+    def update(self, gradient, step, share, decay):
+        beta = min(0.7, 1 - step**-0.8)
+        square = gradient**2 + 1e-30
+        if self.axes is None:
+            self.moments[0] = beta * self.moments[0] + (1 - beta) * square
+            update = gradient / np.sqrt(self.moments[0])
+        else:
+            smaller, larger = self.axes
+            means = square.mean(axis=larger, keepdims=True), square.mean(axis=smaller, keepdims=True)
+            self.moments = [beta * m + (1 - beta) * mean for m, mean in zip(self.moments, means, strict=True)]
+            rows, columns = self.moments
+            update = gradient / np.sqrt(rows / rows.mean(axis=smaller, keepdims=True)) / np.sqrt(columns)
+        self.momentum.lerp_(torch.from_numpy(update).to(torch.bfloat16), 0.1)
+        self.weight = self.weight * (1 - share * decay) - 1e-2 * share * self.momentum.double().numpy()
 
 
 def test_adamw_decays_by_the_learning_rate_and_spares_the_bias():
     model = OneMatrix()
-    optimizer = make_optimizer(model, TrainOptions(learning_rate=1e-2, weight_decay=0.5))
+    optimizer = optimizer_of(model, TrainOptions(learning_rate=1e-2, weight_decay=0.5))
     before = model.kernel.detach().clone(), model.bias.detach().clone()
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -104,7 +136,17 @@ def test_adamw_decays_by_the_learning_rate_and_spares_the_bias():
 
 def test_adamws_default_decay_is_refused_under_adafactor():
     with pytest.raises(InputError, match=r"weight_decay 0.2: with adafactor .* give at most 0.01"):
-        make_optimizer(OneMatrix(), TrainOptions(optimizer="adafactor"))
+        optimizer_of(OneMatrix(), TrainOptions(optimizer="adafactor"))
+
+
+def test_a_rate_for_256_pairs_is_scaled_to_the_batch():
+    """CLIPA's H/14: 8e-6 for 256 pairs is 2.048e-3 for 65,536 and 1.024e-3 for 32,768."""
+    rates = [
+        TrainOptions(learning_rate=8e-6, learning_rate_batch=256, batch_size=batch).peak_learning_rate
+        for batch in (65_536, 32_768)
+    ]
+    assert rates == pytest.approx([2.048e-3, 1.024e-3])
+    assert TrainOptions(learning_rate=3e-4, batch_size=8).peak_learning_rate == 3e-4
 
 
 @pytest.mark.parametrize("limit, scale", [(None, 1.0), (1e6, 1.0), (2.0, 2 / np.sqrt(1960 * 9))])

@@ -1,22 +1,19 @@
-"""Which samples a plan holds, and their order in the stream of epochs."""
+"""Which samples a plan holds."""
 
 from __future__ import annotations
 
 import shutil
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas import samples, tables
 from schemas.errors import InputError
 from schemas.uid import to_u64_pairs, uid_bytes
-from training.plan import plan_samples, stream_slice
+from training.plan import plan_samples
 
 
 def planned_keys(plan):
@@ -41,7 +38,7 @@ def write_parquet(path, uids):
 
 
 def test_every_downloaded_sample_is_planned_at_its_place_in_the_tar(shards, rows):
-    plan = plan_samples(shards, None)
+    plan = plan_samples(shards)
     in_tars = [sample.key for tar in plan.tars for sample in samples.iter_samples(tar)]
     assert planned_keys(plan) == in_tars == [row["key"] for row in rows if row["status"] == "success"]
 
@@ -50,14 +47,14 @@ def test_every_downloaded_sample_is_planned_at_its_place_in_the_tar(shards, rows
 def test_a_subset_file_chooses_its_uids(shards, rows, tmp_path, write, suffix):
     chosen = [row for row in rows if row["status"] == "success"][::3]
     subset = write(tmp_path / f"subset.{suffix}", [row["uid"] for row in chosen])
-    assert planned_keys(plan_samples(shards, subset)) == [row["key"] for row in chosen]
+    assert planned_keys(plan_samples(shards, (subset,))) == [row["key"] for row in chosen]
 
 
 def test_uids_without_a_downloaded_sample_are_refused_with_their_count(shards, rows, tmp_path):
     failed = [row["uid"] for row in rows if row["status"] != "success"]
     subset = write_npy(tmp_path / "subset.npy", [rows[0]["uid"], *failed, "00" * 16])
     with pytest.raises(InputError, match=rf"{subset}: 3 uids are of no downloaded sample in .*, the first {'00' * 16}"):
-        plan_samples(shards, subset)
+        plan_samples(shards, (subset,))
 
 
 def test_what_the_opt_out_list_names_is_left_out_and_counted(shards, rows, tmp_path):
@@ -65,14 +62,14 @@ def test_what_the_opt_out_list_names_is_left_out_and_counted(shards, rows, tmp_p
     failed = next(row for row in rows if row["status"] != "success")
     opt_out.write_text(f"{rows[0]['uid']}\n{failed['uid']}\n{rows[9]['url']}\n")
     kept = [row["key"] for row in rows if row["status"] == "success" and row not in (rows[0], rows[9])]
-    plan = plan_samples(shards, None, str(opt_out))
+    plan = plan_samples(shards, (), str(opt_out))
     assert (planned_keys(plan), plan.opted_out) == (kept, 2)
     subset = write_npy(tmp_path / "subset.npy", [rows[0]["uid"], rows[1]["uid"]])
-    plan = plan_samples(shards, subset, str(opt_out))
+    plan = plan_samples(shards, (subset,), str(opt_out))
     assert (planned_keys(plan), plan.opted_out) == ([rows[1]["key"]], 1)
     opt_out = tmp_path / "domain.txt"
     opt_out.write_text("example.org\n")
-    assert len(plan_samples(shards, None, str(opt_out))) == 0
+    assert len(plan_samples(shards, (), str(opt_out))) == 0
 
 
 def test_shards_without_offsets_are_refused(shards, tmp_path):
@@ -83,23 +80,4 @@ def test_shards_without_offsets_are_refused(shards, tmp_path):
     table = tables.read_table(str(path), tables.SHARDS)
     pq.write_table(table.drop_columns(["tar_offset"]), path)
     with pytest.raises(InputError, match=r"00000.parquet: column 'tar_offset' is missing"):
-        plan_samples(str(tmp_path), None)
-
-
-@given(st.integers(1, 30), st.integers(0, 3), st.data())
-def test_each_epoch_of_the_stream_is_one_permutation(count, seed, data):
-    epoch = data.draw(st.integers(0, 5))
-    indices = stream_slice(count, seed, epoch * count, (epoch + 1) * count)
-    assert sorted(indices) == list(range(count))
-
-
-@given(st.integers(1, 30), st.integers(0, 100), st.lists(st.integers(1, 40), min_size=1, max_size=5))
-def test_the_stream_is_the_same_however_it_is_cut(count, start, lengths):
-    bounds = np.cumsum([start, *lengths])
-    pieces = [stream_slice(count, 0, a, b) for a, b in pairwise(bounds)]
-    assert np.array_equal(np.concatenate(pieces), stream_slice(count, 0, start, int(bounds[-1])))
-
-
-def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = [stream_slice(50, seed, start, start + 50).tolist() for seed in (0, 1) for start in (0, 50)]
-    assert len({tuple(order) for order in orders}) == 4
+        plan_samples(str(tmp_path))

@@ -19,10 +19,14 @@ import torch
 
 from schemas.errors import ClipsieveError, InputError
 from schemas.files import sha256_file
+from schemas.ledger import read_ledger
 from schemas.manifest import read_manifest
 from schemas.models import WEIGHTS_NAME, load_model
 from schemas.recipe import TrainOptions
-from schemas.tables import SUBSET, write_table
+from schemas.samples import iter_samples
+from schemas.tables import SUBSET, TRAIN_LOG, TRAIN_LOG_NAME, read_table, write_table
+from training.order import make_order
+from training.plan import plan_samples
 from training.train import SIGTERM_STATUS, main, run
 
 
@@ -55,7 +59,7 @@ def weights(folder):
 
 
 def losses(folder):
-    rows = map(json.loads, Path(folder, "log.jsonl").read_text().splitlines())
+    rows = read_table(f"{folder}/{TRAIN_LOG_NAME}", TRAIN_LOG).to_pylist()
     return {row["step"]: (row["loss"], row["grad_norm"], row["logit_scale"]) for row in rows}
 
 
@@ -74,7 +78,7 @@ class Trigger(io.StringIO):
 
 def test_a_run_leaves_a_model_that_open_clip_loads(shards, subset, options, tmp_path):
     out = str(tmp_path / "model")
-    manifest = run(shards, subset, out, options)
+    manifest = run(shards, (subset,), out, options)
     assert manifest == read_manifest(out) and manifest.complete and manifest.stage == "train"
     assert manifest.recipe == {**options.model_dump(mode="json"), "subset": "top50"}
     assert manifest.counts["pairs"] == manifest.counts["unique_samples"] == 24
@@ -82,7 +86,7 @@ def test_a_run_leaves_a_model_that_open_clip_loads(shards, subset, options, tmp_
     assert manifest.counts["parameters"] == sum(p.numel() for p in load_model(out).model.parameters())
     assert manifest.digest == sha256_file(f"{out}/{WEIGHTS_NAME}")
     assert sorted(losses(out)) == list(range(1, 11))
-    assert not Path(out, "checkpoint").exists()
+    assert not Path(out, "checkpoints").exists()
 
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{out}")
     saved = weights(out)
@@ -92,12 +96,12 @@ def test_a_run_leaves_a_model_that_open_clip_loads(shards, subset, options, tmp_
 
 def test_a_finished_run_is_left_as_it_is(shards, options, tmp_path):
     out = tmp_path / "model"
-    first = run(shards, None, str(out), options)
+    first = run(shards, (), str(out), options)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    assert run(shards, None, str(out), options) == first
+    assert run(shards, (), str(out), options) == first
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
     with pytest.raises(InputError, match="done with another recipe or input: seed was 0, now 1"):
-        run(shards, None, str(out), options.model_copy(update={"seed": 1}))
+        run(shards, (), str(out), options.model_copy(update={"seed": 1}))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -105,37 +109,39 @@ def test_equal_recipes_give_equal_bytes_and_other_seeds_others(shards, options, 
     digests = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         chosen = options.model_copy(update={"precision": precision, "seed": seed})
-        digests.append(run(shards, None, str(tmp_path / name), chosen).digest)
+        digests.append(run(shards, (), str(tmp_path / name), chosen).digest)
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_workers_do_not_change_the_weights(shards, options, tmp_path):
-    one = run(shards, None, str(tmp_path / "one"), options)
-    three = run(shards, None, str(tmp_path / "three"), options.model_copy(update={"workers": 3}))
+    """Nor need they stay: a folder that is done with one worker is done for a run with three."""
+    one = run(shards, (), str(tmp_path / "one"), options)
+    three = run(shards, (), str(tmp_path / "three"), options.model_copy(update={"workers": 3}))
     assert one.digest == three.digest
+    assert run(shards, (), str(tmp_path / "one"), options.model_copy(update={"workers": 3})) == one
 
 
 @pytest.mark.parametrize("optimizer, weight_decay", [("adamw", 0.2), ("adafactor", 1e-4)])
 def test_a_run_that_sigterm_stopped_goes_on_bit_by_bit(shards, options, tmp_path, monkeypatch, optimizer, weight_decay):
     options = options.model_copy(update={"optimizer": optimizer, "weight_decay": weight_decay})
     whole, stopped = str(tmp_path / "whole"), str(tmp_path / "stopped")
-    digest = run(shards, None, whole, options).digest
+    digest = run(shards, (), whole, options).digest
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", Trigger(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
         with pytest.raises(SystemExit) as end:
-            run(shards, None, stopped, options)
+            run(shards, (), stopped, options)
     assert end.value.code == SIGTERM_STATUS
     assert sorted(losses(stopped)) == list(range(1, 8))
     assert json.loads(Path(stopped, "manifest.json").read_text())["status"] == "running"
     with pytest.raises(InputError, match="half done with another recipe or input: samples was 120, now 240"):
-        run(shards, None, stopped, options.model_copy(update={"samples": 240}))
-    assert run(shards, None, stopped, options).digest == digest
+        run(shards, (), stopped, options.model_copy(update={"samples": 240}))
+    assert run(shards, (), stopped, options).digest == digest
     assert losses(stopped) == losses(whole)
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(shards, options, tmp_path, monkeypatch):
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
-    digest = run(shards, None, whole, options).digest
+    digest = run(shards, (), whole, options).digest
 
     def die():
         raise KeyboardInterrupt
@@ -143,9 +149,9 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(shards, options, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", Trigger(7, die))
         with pytest.raises(KeyboardInterrupt):
-            run(shards, None, killed, options)
+            run(shards, (), killed, options)
     assert sorted(losses(killed)) == [1, 2, 3, 4]
-    assert run(shards, None, killed, options).digest == digest
+    assert run(shards, (), killed, options).digest == digest
     assert losses(killed) == losses(whole)
 
 
@@ -172,8 +178,40 @@ def test_two_processes_train_as_one(shards, tower_file, tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(shards, options, tmp_path):
     wild = options.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0, "grad_clip": None})
-    with pytest.raises(ClipsieveError, match=r"log.jsonl: the loss is nan at step [23]; lower learning_rate"):
-        run(shards, None, str(tmp_path / "model"), wild)
+    with pytest.raises(ClipsieveError, match=r"not_finite.jsonl: the loss or .* at step [23]; it lists that step's 12"):
+        run(shards, (), str(tmp_path / "model"), wild)
+    listed = list(map(json.loads, (tmp_path / "model" / "not_finite.jsonl").read_text().splitlines()))
+    order = make_order(plan_samples(shards), (), wild.seed)
+    first = (listed[0]["step"] - 1) * 12
+    places = [(order.plan.tars[order.plan.shard[i]], order.plan.offset[i]) for i in order.slice(first, first + 12)]
+    at = {(tar, sample.offset): sample.key for tar in order.plan.tars for sample in iter_samples(tar)}
+    assert [(row["shard"], row["key"]) for row in listed] == [(Path(tar).name, at[tar, o]) for tar, o in places]
+    assert not Path(tmp_path, "model", "checkpoints").exists()
+
+
+def test_a_mixture_of_subsets_is_trained_on_by_its_weights(shards, rows, options, tmp_path):
+    uids = [row["uid"] for row in rows if row["status"] == "success"]
+    files = {"a": uids[:10], "b": uids[5:30]}
+    for name, members in files.items():
+        table = {"uid": members, "similarity": [0.3] * len(members), "quantile_rank": [0.0] * len(members)}
+        write_table(pa.table(table, schema=SUBSET.schema), SUBSET, str(tmp_path / f"{name}.parquet"))
+    mixture = [f"{tmp_path}/a.parquet=0.7", f"{tmp_path}/b.parquet=0.3"]
+    manifest = run(shards, mixture, str(tmp_path / "model"), options)
+    assert manifest.recipe["subset"] == "a=0.7,b=0.3" and manifest.counts["pairs"] == 30
+    assert 25 <= manifest.counts["unique_samples"] <= 30
+    with pytest.raises(InputError, match=r"input: subset was 'a=0.7,b=0.3', now 'a=0.7,b=1'"):
+        run(shards, [mixture[0], mixture[1].partition("=")[0]], str(tmp_path / "model"), options)
+    with pytest.raises(InputError, match=r"subset .*=-1': the weight must be more than 0, as FILE=0.7"):
+        run(shards, [f"{tmp_path}/a.parquet=-1"], str(tmp_path / "other"), options)
+
+
+def test_a_run_leaves_its_ledger(shards, options, tmp_path):
+    out = str(tmp_path / "model")
+    counts = run(shards, (), out, options).counts
+    ledger = read_ledger(out)
+    assert (ledger.samples_seen, ledger.unique_samples) == (120, 46) == (counts["samples_seen"], 46)
+    assert ledger.training_flops == 120 * 6 * (counts["image_macs"] + counts["text_macs"])
+    assert ledger.devices == 1 and 0 < ledger.device_hours < 1
 
 
 @pytest.mark.parametrize(
@@ -191,7 +229,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(shards, option
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(shards, options, tmp_path, change, complaint):
     with pytest.raises(InputError, match=complaint):
-        run(shards, None, str(tmp_path / "model"), options.model_copy(update=change))
+        run(shards, (), str(tmp_path / "model"), options.model_copy(update=change))
     assert not (tmp_path / "model").exists()
 
 

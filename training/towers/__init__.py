@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import timm
 from open_clip.model import CLIP, CustomTextCLIP
 
 from schemas.errors import InputError
 from schemas.files import sha256_text
+from schemas.tokenizer import pieces_digest, portable_text_cfg
 
 ClipModel: TypeAlias = CLIP | CustomTextCLIP
 
@@ -37,8 +39,10 @@ class Tower:
 
     @property
     def digest(self) -> str:
-        """32 hex digits over both configurations."""
-        return sha256_text(json.dumps([self.model_cfg, self.preprocess_cfg], sort_keys=True))[:32]
+        """32 hex digits over both configurations; a SentencePiece model counts by its content, not by its path."""
+        model_cfg = {**self.model_cfg, "text_cfg": portable_text_cfg(self.model_cfg["text_cfg"])}
+        config = json.dumps([model_cfg, self.preprocess_cfg], sort_keys=True)
+        return sha256_text(config, *filter(None, [pieces_digest(self.model_cfg["text_cfg"])]))[:32]
 
 
 def tower_names() -> list[str]:
@@ -69,8 +73,10 @@ def load_tower(name: str) -> Tower:
 def build_model(tower: Tower) -> ClipModel:
     """A new open_clip model in fp32 on torch's default device, its weights drawn from torch's generator.
 
-    It is of the class that ``open_clip.create_model`` would build, so its weights load there.
+    It is of the class that ``open_clip.create_model`` would build, so its weights load there. Raises InputError for
+    what open_clip cannot build, and for an image size that the architecture cannot take.
     """
+    _check_image_size(tower)
     config = copy.deepcopy(tower.model_cfg)
     model_class = CustomTextCLIP if config.pop("custom_text", False) else CLIP
     try:
@@ -78,3 +84,14 @@ def build_model(tower: Tower) -> ClipModel:
     except (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"tower {tower.name!r}: open_clip cannot build model_cfg: {reason}") from error
+
+
+def _check_image_size(tower: Tower) -> None:
+    """Open_clip builds a timm model at timm's own size; one whose layers hold to it (Swin, Mixer) takes no other."""
+    name = tower.model_cfg["vision_cfg"].get("timm_model_name")
+    config = timm.get_pretrained_cfg(name) if name and timm.is_model(name) else None
+    if config is not None and config.fixed_input_size and config.input_size[1] != tower.image_size:
+        raise InputError(
+            f"tower {tower.name!r}: {name} takes images of {config.input_size[1]} px alone, not of {tower.image_size}; "
+            "take that image_size, or another tower"
+        )

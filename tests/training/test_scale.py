@@ -1,0 +1,72 @@
+"""What saves memory or time changes no number, and every kind of tower has layers to do it by."""
+
+from __future__ import annotations
+
+from functools import partialmethod
+
+import pytest
+import torch
+
+from schemas.recipe import TrainOptions
+from training.data import Batch
+from training.optimizers import make_optimizer
+from training.scale import distribute, repeated_layers
+from training.step import Stepper
+from training.strategies import fit_tower, make_strategy
+from training.towers import Tower, build_model, load_tower
+
+SIZE = 6
+TEXT = {"context_length": 8, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2}
+
+
+def gradients(tower_file, alone, **changes):
+    options = TrainOptions(tower=tower_file, batch_size=SIZE, slip_width=16, **changes)
+    tower = fit_tower(load_tower(tower_file), options)
+    torch.manual_seed(0)
+    strategy = make_strategy(options, tower, build_model(tower), alone).train()
+    trained = distribute(strategy, options, alone)
+    stepper = Stepper(strategy, trained, make_optimizer(strategy, options), options, tower.preprocess_cfg, alone)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (SIZE, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    texts = torch.randint(1, 599, (SIZE, 8), generator=generator)
+    stepper.take(Batch({view.name: images for view in strategy.views}, texts), range(SIZE))
+    return {name: p.grad for name, p in strategy.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("changes", [{}, {"strategy": "slip", "augment": "crop"}, {"image_mask": "random"}])
+def test_activations_computed_again_are_those_of_before(tower_file, alone, changes):
+    expected = gradients(tower_file, alone, **changes)
+    ours = gradients(tower_file, alone, checkpoint_activations=True, **changes)
+    assert ours.keys() == expected.keys() and len(ours) > 10
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
+
+
+def test_compiled_layers_compute_the_same(tower_file, alone, monkeypatch):
+    """Traced and differentiated as torch.compile does; its C++, which takes a minute to build, left out."""
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="aot_eager"))
+    expected, ours = gradients(tower_file, alone), gradients(tower_file, alone, compile=True)
+    assert ours.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(ours[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    "vision, layers",
+    [
+        ({"width": 32, "layers": 3, "patch_size": 8, "head_width": 16}, 3),
+        ({"timm_model_name": "resnet50", "timm_pool": "", "timm_proj": "linear"}, 3 + 4 + 6 + 3),
+        ({"timm_model_name": "convnext_tiny", "timm_pool": "", "timm_proj": "linear"}, 4),
+        ({"timm_model_name": "swin_tiny_patch4_window7_224", "timm_pool": "", "timm_proj": "linear"}, 4),
+        ({"timm_model_name": "mixer_b32_224", "timm_pool": "", "timm_proj": "linear"}, 12),
+    ],
+)
+def test_every_kind_of_tower_has_its_layers(vision, layers):
+    tower = Tower("t", {"embed_dim": 16, "vision_cfg": {"image_size": 224, **vision}, "text_cfg": TEXT}, {"size": 224})
+    with torch.device("meta"):
+        model = build_model(tower)
+    found = repeated_layers(model)
+    assert len(found) == layers + TEXT["layers"]
+    held = sum(parameter.numel() for layer in found for parameter in layer.parameters())
+    embeddings = TEXT["vocab_size"] * TEXT["width"]
+    rest = sum(parameter.numel() for parameter in model.parameters()) - held - embeddings
+    assert rest < 0.2 * held + 10**5

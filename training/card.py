@@ -1,0 +1,80 @@
+"""The model card: README.md of a model folder, from its manifest and ledger, in the Hub's form."""
+
+from __future__ import annotations
+
+import json
+
+from schemas import files
+from schemas.ledger import Ledger
+from schemas.manifest import Manifest
+from schemas.tokenizer import MERGES_NAME, PIECES_NAME
+from training.towers import Tower
+
+CARD_NAME = "README.md"
+_HEADER = """---
+library_name: open_clip
+pipeline_tag: zero-shot-image-classification
+tags: [clip, clipsieve]
+---
+"""
+_LOAD = """import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")
+"""
+_TOKENIZER = {
+    MERGES_NAME: 'tokenizer = open_clip.tokenizer.SimpleTokenizer("FOLDER/bpe.txt.gz", context_length={length}{clean})',
+    PIECES_NAME: 'tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")  # transformers has to be installed',
+}
+
+
+def write_card(folder: str, manifest: Manifest, tower: Tower, ledger: Ledger) -> None:
+    """Write the card of a finished run: what it was trained on, how, at what cost, and where its results are."""
+    name = files.name_of(folder)
+    parts = [
+        f"{_HEADER}\n# {name}",
+        f"A CLIP model of the tower `{tower.name}`, trained with clipsieve {manifest.versions['clipsieve']}.",
+        f"## Use\n\n```python\n{_LOAD}{_tokenizer_line(tower)}\n```",
+        f"## Data\n\n{_data(manifest)}",
+        f"## Compute\n\n{_compute(ledger)}",
+        f"## Evaluation\n\nResults of this model are in `evaluations/{name}` of the run's folder, if it was evaluated.",
+        f"## Recipe\n\n```json\n{json.dumps(manifest.recipe, indent=1, ensure_ascii=False)}\n```",
+        f"## Origin\n\n{_table(manifest.inputs | {'weights': str(manifest.digest)}, 'digest of')}",
+        f"## Versions\n\n{_table(manifest.versions, 'package')}",
+    ]
+    files.write_bytes(files.join(folder, CARD_NAME), ("\n\n".join(parts) + "\n").encode())
+
+
+def _tokenizer_line(tower: Tower) -> str:
+    text_cfg = tower.model_cfg["text_cfg"]
+    if text_cfg.get("hf_tokenizer_name"):
+        return _TOKENIZER[PIECES_NAME]
+    clean = (text_cfg.get("tokenizer_kwargs") or {}).get("clean")
+    return _TOKENIZER[MERGES_NAME].format(
+        length=text_cfg.get("context_length", 77), clean=f', clean="{clean}"' if clean else ""
+    )
+
+
+def _data(manifest: Manifest) -> str:
+    counts = manifest.counts
+    chosen = f"the subset `{manifest.recipe['subset']}`" if manifest.recipe.get("subset") else "every downloaded pair"
+    return (
+        f"Trained on {chosen}: {counts['pairs']:,} pairs, {counts['samples_seen']:,} samples seen in "
+        f"{counts['steps']:,} steps, {counts['unique_samples']:,} of them distinct. `manifest.json` holds the digests "
+        "by which the folders of shards and subsets can be told."
+    )
+
+
+def _compute(ledger: Ledger) -> str:
+    forward = ledger.image_macs + ledger.text_macs
+    rows = {
+        "parameters": f"{ledger.parameters:,}",
+        "forward pass of a pair": f"{forward / 1e9:.3f} GMAC ({2 * forward / 1e9:.3f} GFLOP)",
+        "training, a pair": f"{2 * ledger.training_macs / 1e9:.3f} GFLOP",
+        "training, in all": f"{ledger.training_flops / 1e15:,.3g} PFLOP",
+        "device-hours": f"{ledger.device_hours:.3g} on {ledger.devices} x {ledger.device}",
+    }
+    return _table(rows, "")
+
+
+def _table(rows: dict[str, str], heading: str) -> str:
+    return "\n".join([f"| {heading} | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])

@@ -1,0 +1,88 @@
+"""Starts a run from another model's weights: a run's before it, or any that open_clip reads.
+
+What depends on the number of tokens is fitted to the tower: so CLIPA trains on few tokens and then a little on many,
+FLIP without its mask, LiT on an image tower that is there.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import resize_pos_embed
+
+from schemas import files
+from schemas.errors import InputError
+from schemas.models import WEIGHTS_NAME, LoadedModel, load_model
+from schemas.tokenizer import tokenizer_for
+from training.towers import ClipModel, Tower, build_model
+
+_PROBE = ("a photo of 3 CATS", "Größe", "red & blue", "https://example.org", "猫")
+_TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
+
+
+def initial_model(tower: Tower, spec: str | None) -> ClipModel:
+    """A model of ``tower``: new, or with the weights of ``spec`` (see `schemas.models.load_model`)."""
+    model = build_model(tower)
+    if spec is not None:
+        load_initial(load_model(spec), model, tower)
+    return model
+
+
+def initial_digest(spec: str) -> str:
+    """SHA-256 of the weights file that ``spec`` names; of the name, where it is open_clip that knows the file."""
+    if not spec.startswith("open_clip:"):
+        return files.sha256_file(files.join(spec, WEIGHTS_NAME))
+    _, at, path = spec.partition("@")
+    return files.sha256_file(path) if at else files.sha256_text(spec)
+
+
+def load_initial(initial: LoadedModel, model: ClipModel, tower: Tower) -> None:
+    """Put the weights of ``initial`` into ``model``, a new one of ``tower``.
+
+    A ViT's position embeddings are brought to its grid (bicubic, antialiased, as open_clip does), a text tower's to
+    its context length. A scale or bias that only one of the losses learns is left out, or stays new.
+
+    Raises InputError when a weight is missing, left over or of another shape, and when the tokenizers differ.
+    """
+    _check_tokenizers(initial, tower)
+    weights, own = dict(initial.model.state_dict()), model.state_dict()
+    resize_pos_embed(weights, model)
+    for name in _TEXT_POSITIONS:
+        if name in weights and name in own:
+            weights[name] = fit_text_positions(weights[name], len(own[name]))
+    weights.pop("logit_bias", None) if "logit_bias" not in own else weights.setdefault("logit_bias", own["logit_bias"])
+    if wrong := _difference(weights, own):
+        raise InputError(f"initial {initial.name}: its weights are not those of tower {tower.name!r}: {wrong}")
+    model.load_state_dict(weights)
+
+
+def fit_text_positions(positions: torch.Tensor, length: int) -> torch.Tensor:
+    """Text position embeddings [L, D] -> [length, D].
+
+    Fewer: the first ones, since a token keeps its place. More: stretched linearly, as open_clip's
+    `resize_text_pos_embed` does, since nothing was learned of the further places.
+    """
+    if length <= len(positions):
+        return positions[:length]
+    return F.interpolate(positions.T[None], length, mode="linear", align_corners=False)[0].T
+
+
+def _difference(weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> str:
+    """The first weight in which they differ, in words; empty where there is none."""
+    for name in sorted(weights.keys() | own.keys()):
+        if name not in own or name not in weights:
+            return f"{name} is {'left over' if name not in own else 'missing'}"
+        if weights[name].shape != own[name].shape:
+            return f"{name} is {list(weights[name].shape)}, not {list(own[name].shape)}"
+    return ""
+
+
+def _check_tokenizers(initial: LoadedModel, tower: Tower) -> None:
+    """Equal but for the context length, whose last place holds the end of a caption that was cut."""
+    first, second = initial.tokenizer(_PROBE), tokenizer_for(tower.model_cfg["text_cfg"])(_PROBE)
+    length = min(first.shape[1], second.shape[1]) - 1
+    if not torch.equal(first[:, :length], second[:, :length]):
+        raise InputError(
+            f"initial {initial.name}: its tokenizer is not that of tower {tower.name!r}; give the same tokenizer and "
+            "canonicalize"
+        )

@@ -1,0 +1,132 @@
+"""A run as it is decided before step 0: its samples and their order, its steps, and what makes it this run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from schemas import files
+from schemas.errors import InputError
+from schemas.manifest import input_digest, read_manifest
+from schemas.opt_out import load_opt_out
+from schemas.recipe import TrainOptions
+from schemas.tokenizer import pieces_digest
+from training.checkpoint import Origin
+from training.initial import initial_digest
+from training.order import SampleOrder, make_order
+from training.plan import SamplePlan, plan_samples
+from training.runtime import Runtime
+from training.towers import Tower
+
+_ROOT = Path(__file__).parents[1]
+_CODE = ("training", "schemas")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run."""
+
+    options: TrainOptions
+    tower: Tower
+    order: SampleOrder
+    out: str
+    runtime: Runtime
+    origin: Origin
+
+    @property
+    def plan(self) -> SamplePlan:
+        return self.order.plan
+
+    @property
+    def steps(self) -> int:
+        """As many whole batches as the run's samples give."""
+        return self.options.samples // self.options.batch_size
+
+    def share(self, step: int) -> range:
+        """This process's part of a step's positions in the stream of samples."""
+        size = self.options.batch_size // self.runtime.world_size
+        start = step * self.options.batch_size + self.runtime.rank * size
+        return range(start, start + size)
+
+
+def make_job(
+    shards: str,
+    subsets: Sequence[str],
+    out: str,
+    options: TrainOptions,
+    tower: Tower,
+    opt_out: str | None,
+    inputs: dict[str, str],
+    runtime: Runtime,
+) -> Job:
+    """Raises InputError for too few samples or steps, and for a batch that the processes cannot share."""
+    paths, weights = zip(*map(parse_subset, subsets), strict=True) if subsets else ((), ())
+    order = make_order(plan_samples(shards, paths, opt_out), weights, options.seed)
+    manifest = read_manifest(shards)
+    origin = Origin(
+        recipe={name: v for name, v in recipe_of(subsets, options).items() if name not in options.may_change},
+        inputs=inputs,
+        code=code_digest(),
+        data=manifest.model_dump(mode="json") if manifest else None,
+    )
+    job = Job(options, tower, order, out, runtime, origin)
+    _check(job, shards)
+    return job
+
+
+def parse_subset(text: str) -> tuple[str, float]:
+    """``FILE=WEIGHT``, or ``FILE`` with a weight of 1."""
+    path, sign, weight = text.rpartition("=")
+    try:
+        given = float(weight) if sign else 1.0
+    except ValueError:
+        return text, 1.0  # a path may hold the sign itself
+    if sign and not 0 < given < float("inf"):
+        raise InputError(f"subset {text!r}: the weight must be more than 0, as FILE=0.7")
+    return (path, given) if sign else (text, 1.0)
+
+
+def recipe_of(subsets: Sequence[str], options: TrainOptions) -> dict[str, Any]:
+    """The options, and the subsets by name: ``top40``, or ``top20=0.7,top80=0.3``."""
+    chosen = [parse_subset(text) for text in subsets]
+    names = [PurePosixPath(path).stem for path, _ in chosen]
+    mixture = ",".join(f"{name}={weight:g}" for name, (_, weight) in zip(names, chosen, strict=True))
+    subset = mixture if len(chosen) > 1 else next(iter(names), None)
+    return {**options.model_dump(mode="json"), "subset": subset}
+
+
+def inputs_of(
+    shards: str, subsets: Sequence[str], tower: Tower, opt_out: str | None, initial: str | None
+) -> dict[str, str]:
+    """Digests of what a run reads; of several subsets, one of all."""
+    inputs = {"shards": input_digest(shards), "tower": tower.digest, **load_opt_out(opt_out).inputs}
+    digests = [input_digest(parse_subset(text)[0]) for text in subsets]
+    if digests:
+        inputs["subset"] = digests[0] if len(digests) == 1 else files.sha256_text(*digests)
+    if pieces := pieces_digest(tower.model_cfg["text_cfg"]):
+        inputs["tokenizer"] = pieces
+    if initial:
+        inputs["initial"] = initial_digest(initial)
+    return inputs
+
+
+def code_digest() -> str:
+    """SHA-256 over the source files that a run goes through."""
+    paths = sorted(path for room in _CODE for path in (_ROOT / room).rglob("*.py"))
+    parts = [part for path in paths for part in (path.relative_to(_ROOT).as_posix(), path.read_text("utf-8"))]
+    return files.sha256_text(*parts)
+
+
+def _check(job: Job, shards: str) -> None:
+    options, batch = job.options, job.options.batch_size
+    if len(job.plan) < batch:
+        raise InputError(f"{shards}: {len(job.plan)} samples to train on, fewer than a batch_size of {batch}")
+    if batch % job.runtime.world_size:
+        raise InputError(f"batch_size {batch} does not divide by the run's {job.runtime.world_size} processes")
+    if options.warmup_steps >= job.steps:
+        raise InputError(
+            f"warmup_steps {options.warmup_steps} is not below the run's {job.steps} steps (samples "
+            f"{options.samples} at batch_size {batch}); lower it, or raise samples"
+        )

@@ -1,0 +1,62 @@
+"""What a run leaves behind: a model folder that open_clip loads, its ledger and card, and a closed manifest."""
+
+from __future__ import annotations
+
+import torch
+
+from schemas import files
+from schemas.ledger import Ledger, write_ledger
+from schemas.manifest import Manifest, begin, finish
+from schemas.models import WEIGHTS_NAME, save_model
+from schemas.opt_out import INPUT_NAME, OPTED_OUT
+from training.card import write_card
+from training.checkpoint import drop_checkpoints, gathered
+from training.devices import device_name
+from training.job import Job
+from training.ledger import Cost
+from training.strategies import Strategy
+from training.towers import build_model
+
+
+def leave_model(job: Job, strategy: Strategy, manifest: Manifest, cost: Cost, seconds: float) -> Manifest:
+    """Write the model folder and close it."""
+    runtime, seen = job.runtime, job.steps * job.options.batch_size
+    weights = gathered(strategy.model.state_dict(), runtime.is_first)
+    if runtime.is_first:
+        counts = {
+            "pairs": len(job.plan),
+            **({OPTED_OUT: job.plan.opted_out} if INPUT_NAME in manifest.inputs else {}),
+            "samples_seen": seen,
+            "unique_samples": job.order.unique(seen),
+            "steps": job.steps,
+            "parameters": cost.parameters,
+            "image_macs": cost.image_macs,
+            "text_macs": cost.text_macs,
+        }
+        with torch.device("meta"):
+            model = build_model(job.tower)
+        model.load_state_dict(weights, assign=True)
+        save_model(job.out, model, job.tower.model_cfg, job.tower.preprocess_cfg)
+        ledger = _ledger(job, cost, counts, seconds)
+        write_ledger(ledger, job.out)
+        drop_checkpoints(job.out)
+        done = finish(job.out, manifest, counts, files.sha256_file(files.join(job.out, WEIGHTS_NAME)))
+        write_card(job.out, done, job.tower, ledger)
+    runtime.barrier()
+    return begin(job.out, "train", manifest.recipe, manifest.inputs)
+
+
+def _ledger(job: Job, cost: Cost, counts: dict[str, int], seconds: float) -> Ledger:
+    runtime, seen = job.runtime, counts["samples_seen"]
+    return Ledger(
+        parameters=cost.parameters,
+        image_macs=cost.image_macs,
+        text_macs=cost.text_macs,
+        training_macs=cost.training_macs,
+        samples_seen=seen,
+        unique_samples=counts["unique_samples"],
+        training_flops=cost.training_flops * seen,
+        device=device_name(runtime.device),
+        devices=runtime.world_size,
+        device_hours=seconds * runtime.world_size / 3600,
+    )

@@ -1,0 +1,154 @@
+"""One step of training: forward, loss, backward, clip, update.
+
+With micro-batches it is GradCache's way (Gao et al. 2021), exact for a loss that compares each sample with all: the
+features of every micro-batch are computed without a graph, the loss over all of them gives each feature's gradient,
+and a second forward pass of every micro-batch, with the random numbers of its first, takes that to the weights. It
+costs a third more compute and the activations of one micro-batch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from schemas.recipe import TrainOptions
+from training.data import Batch, normalise
+from training.optimizers import clip_gradients
+from training.runtime import Runtime
+from training.strategies import Strategy
+
+Features = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step measured, on the device."""
+
+    losses: Mapping[str, Tensor]
+    """``loss`` and its parts, float32[]: means over this process's share of the step."""
+    grad_norm: Tensor
+    """float32[], before clipping."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Some samples of a step, on the device."""
+
+    images: dict[str, Tensor]
+    """uint8[B, 3, S, S] by view."""
+    texts: Tensor
+    kept: Tensor | None
+    """int64[B, K], the patches of each image that are left of it; None: all."""
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """Takes the steps of a run: what they all work on."""
+
+    strategy: Strategy
+    trained: torch.nn.Module
+    """The strategy, as the runtime wrapped it for its processes."""
+    optimizer: torch.optim.Optimizer
+    options: TrainOptions
+    preprocess_cfg: dict[str, Any]
+    runtime: Runtime
+
+    def take(self, batch: Batch, positions: range) -> StepResult:
+        """Train on this process's share of a step, whose samples are at ``positions`` of the stream."""
+        parts = self._split(batch, positions)
+        self.optimizer.zero_grad()
+        losses = self._backward_at_once(parts[0]) if len(parts) == 1 else self._backward_in_parts(parts)
+        self._average_what_is_not_wrapped()
+        norm = clip_gradients(self.trained, self.options.grad_clip)
+        self.optimizer.step()
+        self.strategy.clamp_scale()
+        return StepResult({name: loss.detach() for name, loss in losses.items()}, norm)
+
+    def _split(self, batch: Batch, positions: range) -> list[MicroBatch]:
+        """At most ``accumulate`` parts, all but the last of one size."""
+        device = self.runtime.device
+        images = {view: pixels.to(device, non_blocking=True) for view, pixels in batch.images.items()}
+        texts, kept = batch.texts.to(device, non_blocking=True), self.strategy.draw_kept(positions)
+        kept = None if kept is None else kept.to(device)
+        size = -(-len(positions) // self.options.accumulate)
+        rows = [slice(start, start + size) for start in range(0, len(positions), size)]
+        return [
+            MicroBatch(
+                {view: pixels[part] for view, pixels in images.items()},
+                texts[part],
+                None if kept is None else kept[part],
+            )
+            for part in rows
+        ]
+
+    def _features(self, part: MicroBatch) -> Features:
+        """The strategy's features, float32, computed in the run's precision."""
+        images = {view: normalise(pixels, self.preprocess_cfg) for view, pixels in part.images.items()}
+        is_bf16 = self.options.precision == "bf16"
+        with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=is_bf16):
+            features = self.trained(images, part.texts, part.kept)
+        return {name: feature.float() for name, feature in features.items()}
+
+    def _backward_at_once(self, part: MicroBatch) -> Features:
+        losses = self.strategy.loss(self._features(part))
+        losses["loss"].backward()
+        return losses
+
+    def _backward_in_parts(self, parts: list[MicroBatch]) -> Features:
+        device = self.runtime.device
+        states, computed = [], []
+        with torch.no_grad():
+            for part in parts:
+                states.append(_random_state(device))
+                computed.append(self._features(part))
+        features = {name: torch.cat([one[name] for one in computed]).requires_grad_() for name in computed[0]}
+        learned = self.strategy.loss_parameters()
+        losses = self.strategy.loss(features)
+        gradients = torch.autograd.grad(losses["loss"], [*features.values(), *learned])
+        by_part = {
+            name: gradient.split([len(part.texts) for part in parts])
+            for name, gradient in zip(features, gradients[: len(features)], strict=True)
+        }
+        for index, (part, state) in enumerate(zip(parts, states, strict=True)):
+            is_last = index == len(parts) - 1
+            _set_random_state(device, state)
+            with nullcontext() if is_last else self._without_sync():
+                again = self._features(part)
+                carried = sum((again[name] * by_part[name][index]).sum() for name in again)
+                if is_last:  # once, and in a backward pass that DDP averages
+                    own = gradients[len(features) :]
+                    carried = carried + sum((p * g).sum() for p, g in zip(learned, own, strict=True))
+                carried.backward()
+        return losses
+
+    def _without_sync(self) -> AbstractContextManager[None]:
+        """Sum the gradients of a micro-batch in this process alone; the last one's backward pass averages all."""
+        if isinstance(self.trained, DistributedDataParallel):
+            return self.trained.no_sync()
+        return nullcontext()
+
+    def _average_what_is_not_wrapped(self) -> None:
+        """FSDP leaves the loss's own parameters whole, and their gradients to us; DDP averages them like any."""
+        if self.runtime.world_size == 1 or isinstance(self.trained, DistributedDataParallel):
+            return
+        for gradient in (parameter.grad for parameter in self.strategy.loss_parameters()):
+            if gradient is not None:
+                dist.all_reduce(gradient)
+                gradient.div_(self.runtime.world_size)
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)

@@ -1,0 +1,33 @@
+"""CLIP (Radford et al. 2021, section 2.3): each image finds its text among all texts, each text its image.
+
+With an image mask it is FLIP (Li et al. 2023), with short texts and masks CLIPA (Li, Wang, Xie 2023).
+"""
+
+from __future__ import annotations
+
+from open_clip.loss import ClipLoss
+from torch import Tensor
+
+from schemas.recipe import TrainOptions
+from training.runtime import Runtime
+from training.strategies.base import Strategy
+from training.towers import ClipModel, Tower
+
+
+class Clip(Strategy):
+    """The symmetric cross-entropy of the step's B x B cosines, scaled by a learned temperature."""
+
+    def __init__(self, options: TrainOptions, tower: Tower, model: ClipModel, runtime: Runtime) -> None:
+        super().__init__(options, tower, model, runtime)
+        if model.logit_bias is not None:
+            model.logit_bias.requires_grad_(False)  # a softmax does not depend on it
+        self._contrast = ClipLoss(
+            local_loss=True,  # each process computes its own rows
+            gather_with_grad=True,
+            cache_labels=True,
+            rank=runtime.rank,
+            world_size=runtime.world_size,
+        )
+
+    def loss(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"loss": self._contrast(features["image"], features["text"], self.model.logit_scale.exp())}

@@ -1,187 +1,120 @@
-"""Evaluation tasks on disk, in the folders that CLIP_benchmark and DataComp read.
-
-A task is a folder ``wds_NAME`` or ``wds_NAME_test`` with ``test/nshards.txt``, ``test/0.tar`` and so on.
-Zero-shot classification has ``classnames.txt``, ``zeroshot_classification_templates.txt`` (``{c}`` stands for
-the class), and samples of an image and ``.cls``; retrieval has ``dataset_type.txt``, which says so, and
-samples of an image and ``.txt``.
-"""
+"""Evaluation tasks under a data folder: which are there, and each as a task once it is read and checked."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
 
+from evaluation.catalogue import BY_SLUG, REAL, Known, slug_of
+from evaluation.imagenet import CLASS_SETS, ClassSet, real_labels
+from evaluation.layouts import Layout, Split, layout_of, read_split
+from evaluation.task import ClassificationTask, MultilabelTask, RetrievalTask, Task
 from schemas import files
 from schemas.errors import InputError
-from schemas.samples import Sample, iter_samples
-
-L = TypeVar("L")
 
 BUILTIN = "builtin"
 _BUILTIN_FOLDER = Path(__file__).parent / "tasks"
-_CLASSNAMES = "classnames.txt"
-_TEMPLATES = "zeroshot_classification_templates.txt"
-_TYPE = "dataset_type.txt"
 
 
-@dataclass(frozen=True)
-class Task:
-    """A task whose samples are all there and well formed; the images stay on disk."""
-
-    key: str
-    shards: tuple[str, ...]
-    ids: tuple[str, ...]
-    """Key of each sample, in order; none stands twice."""
-    digest: str
-    """SHA-256 over the text files and every sample's key and members."""
-
-    @property
-    def name(self) -> str:
-        return self.key.replace("_", " ")
-
-    def images(self) -> Iterator[tuple[str, bytes]]:
-        """(where it lies, for messages, and the encoded image) of each sample, in the order of ``ids``."""
-        for shard in self.shards:
-            for sample in iter_samples(shard):
-                yield _where(shard, sample), sample.image
-
-
-@dataclass(frozen=True)
-class ZeroShotTask(Task):
-    classnames: tuple[str, ...]
-    templates: tuple[str, ...]
-    labels: tuple[int, ...]
-    """Index of each sample's class."""
-
-
-@dataclass(frozen=True)
-class RetrievalTask(Task):
-    captions: tuple[tuple[str, ...], ...]
-    """Captions of each sample, at least one."""
-
-
-def task_key(folder: str) -> str:
-    """NAME of a folder ``wds_NAME`` or ``wds_NAME_test``; a bare NAME is left as it is."""
-    return files.name_of(folder).removeprefix("wds_").removesuffix("_test")
-
-
-def find_tasks(data: str, names: Sequence[str] = ()) -> list[str]:
-    """Task folders of ``data`` in order of name: those of ``names``, with or without ``wds_``, or else all.
-
-    ``builtin`` stands for the tasks that come with the package. A name that is not there is an InputError.
-    """
+def data_sets(data: str) -> dict[str, str]:
+    """The data sets directly in ``data``, path by slug, in order of name; ``builtin`` is what the package brings."""
     root = str(_BUILTIN_FOLDER) if data == BUILTIN else data
-    found = [folder for folder in files.list_folders(root) if files.name_of(folder).startswith("wds_")]
-    folders = {task_key(folder): folder for folder in found}
-    if len(folders) < len(found):
-        raise InputError(f"{data}: two folders of one task, wds_NAME and wds_NAME_test; remove one")
-    if not folders:
-        raise InputError(f"{data}: no task folder (wds_NAME) there")
-    wanted = {task_key(name) for name in names} or set(folders)
-    if unknown := sorted(wanted - set(folders)):
-        raise InputError(f"{data}: no task {unknown[0]!r} there; it has {', '.join(folders)}")
-    return [folder for key, folder in folders.items() if key in wanted]
+    found: dict[str, str] = {}
+    for path in sorted([*files.list_folders(root), *files.list_files(root, ".parquet")]):
+        slug = slug_of(files.name_of(path))
+        if layout_of(path) is None:
+            continue
+        if slug in found:
+            raise InputError(f"{data}: {files.name_of(found[slug])} and {files.name_of(path)} are one task; remove one")
+        found[slug] = path
+    return found
 
 
-def read_task(folder: str) -> ZeroShotTask | RetrievalTask:
-    """Read a task folder but for its images, and check it whole; what is wrong with it is an InputError."""
-    type_path = files.join(folder, _TYPE)
-    kind = _read_text(type_path).strip() if files.exists(type_path) else ""
-    shards = _list_shards(folder)
-    if kind == "retrieval":
-        ids, captions, digest = _read_samples(shards, _captions)
-        return RetrievalTask(task_key(folder), shards, ids, digest, captions)
-    if kind not in ("", "classification"):
-        raise InputError(f"{type_path}: {kind!r} is not a type of task known here (retrieval, classification)")
-    classnames = _read_lines(files.join(folder, _CLASSNAMES))
-    templates = _read_lines(files.join(folder, _TEMPLATES))
-    for number, template in enumerate(templates, 1):
-        if "{c}" not in template:
-            raise InputError(f"{files.join(folder, _TEMPLATES)}: line {number} has no {{c}}")
-    ids, labels, digest = _read_samples(shards, lambda where, sample: _label(where, sample, len(classnames)))
-    digest = files.sha256_text(digest, len(classnames), *classnames, *templates)
-    return ZeroShotTask(task_key(folder), shards, ids, digest, classnames, templates, labels)
+def find_tasks(data: str, names: Sequence[str] = ()) -> dict[str, str]:
+    """Path of each task's data by the task's slug, in order of name: those of ``names``, or else all data sets.
+
+    A name may be a folder's or DataComp's. One that is not there is an InputError that says where it is to be had.
+    """
+    found = data_sets(data)
+    if not found:
+        raise InputError(f"{data}: no task there (a folder wds_NAME, a folder of classes, or NAME.parquet)")
+    wanted = sorted({slug_of(name) for name in names} or found)
+    for slug in wanted:
+        known = BY_SLUG.get(slug)
+        if (known.data_slug if known else slug) not in found:
+            hint = f"; get {known.where}" if known else f"; it has {', '.join(found)}"
+            raise InputError(f"{data}: no task {slug!r} there{hint}")
+    return {slug: found[BY_SLUG[slug].data_slug if slug in BY_SLUG else slug] for slug in wanted}
 
 
-def _list_shards(folder: str) -> tuple[str, ...]:
-    """The tar files of ``folder``, which must be 0.tar up to the number in nshards.txt."""
-    path = files.join(folder, "test", "nshards.txt")
-    text = _read_text(path).strip()
-    if not text.isdecimal() or int(text) == 0:
-        raise InputError(f"{path}: {text!r} is not a number of tar files")
-    expected = [f"{number}.tar" for number in range(int(text))]
-    found = {files.name_of(tar) for tar in files.list_files(files.join(folder, "test"), ".tar")}
-    if odd := sorted(found.symmetric_difference(expected)):
-        what = "is missing" if odd[0] in expected else "is beyond it"
-        raise InputError(f"{path}: {text} tar files expected, but {odd[0]} {what}")
-    return tuple(files.join(folder, "test", name) for name in expected)
+def read_task(path: str, slug: str = "", split: str = "test", imagenet_names: bool = False) -> Task:
+    """Read the task ``slug`` (by default: the data set's own) at ``path`` and check it whole.
+
+    ``imagenet_names``: a set of ImageNet's is asked for by ImageNet's names, whatever names the folder brings; of
+    ObjectNet that is another protocol (see `evaluation.imagenet`). What is wrong with the data, the counts of a known
+    task among it, is an InputError.
+    """
+    slug = slug or slug_of(files.name_of(path))
+    known = BY_SLUG.get(slug)
+    make_classes = CLASS_SETS.get(known.data_slug) if known else None
+    classes = make_classes() if make_classes else None
+    read = read_split(path, split, classes)
+    if classes and classes.border and layout_of(path) is not Layout.WEBDATASET:
+        read = replace(read, samples=replace(read.samples, border=classes.border))
+    train = cache(partial(read_task, path, slug, "train", imagenet_names))
+    task = _task(slug, read, classes if imagenet_names or not read.classnames else None, train)
+    if known and split == "test":
+        _check_counts(path, known, task)
+    if slug == REAL and split == "test" and isinstance(task, ClassificationTask):
+        return _with_real_labels(task)
+    return task
 
 
-def _read_samples(
-    shards: tuple[str, ...], label_of: Callable[[str, Sample], L]
-) -> tuple[tuple[str, ...], tuple[L, ...], str]:
-    """Keys, labels and digest of the samples of ``shards``; each must have an image and a key of its own."""
-    labels: dict[str, L] = {}
-    digest = hashlib.sha256()
-    for shard in shards:
-        for sample in iter_samples(shard):
-            where = _where(shard, sample)
-            if sample.key in labels:
-                raise InputError(f"{where}: the key stands twice in the task")
-            try:
-                _ = sample.image
-            except InputError as error:
-                raise InputError(f"{shard}: {error}") from error
-            labels[sample.key] = label_of(where, sample)
-            for extension, data in sorted(sample.members.items()):
-                digest.update(f"{sample.key}.{extension} {len(data)}\0".encode() + data)
-    if not labels:
-        raise InputError(f"{shards[0]}: no samples in the task's tar files")
-    return tuple(labels), tuple(labels.values()), digest.hexdigest()
+def _task(slug: str, read: Split, classes: ClassSet | None, train: Callable[[], Task]) -> Task:
+    if read.captions:
+        return RetrievalTask(slug, read.samples, _digest(read, read.captions), train, read.captions)
+    names = classes.names if classes else read.classnames
+    digest = _digest(read, read.labels, names, read.templates, classes.class_of if classes else "")
+    if read.is_of is not None:
+        digest = files.sha256_text(digest, read.is_of.tobytes().hex())
+        return MultilabelTask(slug, read.samples, digest, train, names, read.templates, read.is_of)
+    return ClassificationTask(
+        slug,
+        read.samples,
+        digest,
+        train,
+        names,
+        read.templates,
+        labels=tuple((label,) for label in read.labels),
+        class_of=classes.class_of if classes else tuple(range(len(names))),
+    )
 
 
-def _label(where: str, sample: Sample, classes: int) -> int:
-    text = _member(where, sample, "cls").strip()
-    if not (text.isascii() and text.isdecimal()) or int(text) >= classes:
-        raise InputError(f"{where}: .cls is {text!r}, not the index of one of the {classes} classes")
-    return int(text)
+def _digest(read: Split, *parts: object) -> str:
+    return files.sha256_text(read.samples.digest, *(repr(part) for part in parts))
 
 
-def _captions(where: str, sample: Sample) -> tuple[str, ...]:
-    """One caption a line, split at the line feed alone; blank lines are none."""
-    captions = tuple(line for line in _member(where, sample, "txt").split("\n") if line.strip())
-    if not captions:
-        raise InputError(f"{where}: .txt has no caption")
-    return captions
+def _check_counts(path: str, known: Known, task: Task) -> None:
+    if len(task.ids) != known.images:
+        raise InputError(f"{path}: {len(task.ids):,} images, but {known.title} has {known.images:,}; get {known.where}")
+    if isinstance(task, RetrievalTask):
+        captions = sum(len(texts) for texts in task.captions)
+        if captions != known.captions:
+            raise InputError(f"{path}: {captions:,} captions, but {known.title} has {known.captions:,}")
+    classes = _classes(task)
+    if classes != known.classes:
+        raise InputError(f"{path}: {classes:,} class names, but {known.title} has {known.classes:,} classes")
 
 
-def _member(where: str, sample: Sample, extension: str) -> str:
-    if extension not in sample.members:
-        raise InputError(f"{where}: no .{extension} member")
-    return _decode(f"{where}: .{extension}", sample.members[extension])
+def _classes(task: Task) -> int:
+    if isinstance(task, ClassificationTask):
+        return task.classes
+    return len(task.classnames) if isinstance(task, MultilabelTask) else 0
 
 
-def _read_lines(path: str) -> tuple[str, ...]:
-    lines = tuple(line.rstrip("\r") for line in _read_text(path).removesuffix("\n").split("\n"))
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise InputError(f"{path}: line {number} is empty")
-    return lines
-
-
-def _read_text(path: str) -> str:
-    return _decode(path, files.read_bytes(path))
-
-
-def _decode(where: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where} is not UTF-8") from error
-
-
-def _where(shard: str, sample: Sample) -> str:
-    return f"{shard}: sample {sample.key}"
+def _with_real_labels(task: ClassificationTask) -> ClassificationTask:
+    labels = real_labels(task.ids)
+    digest = files.sha256_text(task.digest, repr(labels))
+    return replace(task, labels=labels, digest=digest)

@@ -1,88 +1,175 @@
 """Evaluate a model on a folder of tasks.
 
-    python -m evaluation.evaluate --model runs/models/top40 --out runs/evaluations/top40
+    clipsieve evaluate --model runs/models/top40 --out runs/evaluations/top40
 
-OUT then holds ``results.jsonl`` (DataComp's fields and more, a row a task), ``samples/`` (Parquet, a row a
-sample) and the manifest. An evaluation that was stopped goes on with the task that it was at.
+OUT then holds ``results.jsonl`` (a row a task), ``samples/`` (Parquet, a row a sample), the peers' files,
+``report/index.html`` (mistakes, with pictures), the image features and the manifest. What is wrong with a task stops
+that task alone. Run again, an evaluation does what is left.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-import typer
-from tqdm import tqdm
 
-from evaluation import retrieval, zero_shot
-from evaluation.datasets import BUILTIN, RetrievalTask, ZeroShotTask, find_tasks, read_task
-from evaluation.embeddings import embed_images
+from evaluation.datasets import find_tasks, read_task
+from evaluation.exports import write_exports
+from evaluation.features import Features
+from evaluation.layouts import has_training_split
+from evaluation.protocols import PROTOCOLS, Protocol
+from evaluation.ranks import Ranks, joined_ranks
 from evaluation.results import Outcome, read_rows, write_rows, write_samples
+from evaluation.rows import PROTOCOL, result_row
+from evaluation.sight import write_page
+from evaluation.task import Task
 from schemas import files
-from schemas.errors import ClipsieveError
+from schemas.errors import ClipsieveError, InputError
 from schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
 from schemas.models import LoadedModel, load_model
-from schemas.recipe import EvaluateOptions, parse_options
+from schemas.recipe import EvaluateOptions
 from schemas.results import results_digest
 
-PROTOCOL = 1  # grows with every change that can move a metric
-PRESET = "openclip"  # the model's own preprocessing
+
+@dataclass(frozen=True)
+class Job:
+    """One protocol on one task; its result is the row ``key``."""
+
+    task: Task
+    protocol: Protocol
+
+    @property
+    def key(self) -> str:
+        return self.task.key + self.protocol.suffix
 
 
-def run(model: str, data: str, out: str, options: EvaluateOptions) -> Manifest:
+def run(model: str, data: str, out: str, options: EvaluateOptions, cache: str | None = None) -> Manifest:
     """Evaluate ``model`` (a folder or ``open_clip:…``) on the tasks of ``data`` (a folder or ``builtin``).
 
-    A complete ``out`` of the same model, data and options is returned as it is. Raises InputError for a model
-    or task that is wrong: before anything is written, unless it is an image that cannot be decoded.
+    A complete ``out`` of the same model, data and options is returned as it is. Raises InputError, before anything is
+    written, for a model, task name or option that is wrong; ClipsieveError, at the end, where a task failed.
     """
-    tasks = [read_task(folder) for folder in find_tasks(data, options.tasks)]
-    loaded = load_model(model)
-    inputs = {
-        "model": _model_digest(loaded),
-        "data": files.sha256_text(*(f"{task.key} {task.digest}" for task in tasks)),
-    }
-    recipe = {**options.model_dump(), "preset": PRESET, "protocol": PROTOCOL}
-    manifest = begin(out, "evaluate", recipe, inputs)
-    if manifest.complete:
-        return manifest
-    _place(loaded)
-    rows = read_rows(out)
-    for task in tasks[len(rows) :]:
-        outcome = evaluate_task(loaded, task, options.batch_size)
-        write_samples(out, task.key, outcome)
-        rows.append(result_row(loaded, task, outcome))
-        write_rows(out, rows)
-        print(_line(rows[-1]), file=sys.stderr, flush=True)
-    counts = {"tasks": len(rows), "samples": sum(row["samples"] for row in rows)}
-    return finish(out, manifest, counts, results_digest(out))
+    protocols = _chosen(options.protocols)
+    found = find_tasks(data, options.tasks)
+    with joined_ranks() as ranks:
+        loaded = load_model(model)
+        _place(loaded)
+        tasks, failures = _read_tasks(found, options.preset)
+        jobs = _jobs(tasks, protocols, found)
+        manifest = _begin(out, options, loaded, found, jobs, ranks)
+        if manifest.complete:
+            return manifest
+        features = Features(
+            loaded,
+            options.preset,
+            options.prompts,
+            cache or files.join(out, "features"),
+            options.batch_size,
+            ranks,
+        )
+        rows = _evaluate(jobs, features, out, failures)
+        if not ranks.is_first:
+            return manifest
+        write_exports(out, model, rows)
+        write_page(out, model, tasks, features, rows)
+        if failures:
+            raise _failed(failures, len(found))
+        counts = {"tasks": len(rows), "samples": sum(row["samples"] for row in rows)}
+        return finish(out, manifest, counts, results_digest(out))
 
 
-def evaluate_task(model: LoadedModel, task: ZeroShotTask | RetrievalTask, batch_size: int) -> Outcome:
-    """Embed the task's images, each once, and take its metrics."""
-    shown = tqdm(task.images(), desc=task.key, total=len(task.ids), unit="image", disable=None, leave=False)
-    images = embed_images(model, shown, batch_size)
-    if isinstance(task, RetrievalTask):
-        return retrieval.evaluate(model, task, images, batch_size)
-    return zero_shot.evaluate(model, task, images, batch_size)
+def _chosen(names: Sequence[str]) -> list[Protocol]:
+    for name in names:
+        if name not in PROTOCOLS:
+            raise InputError(f"evaluate: protocols: {name!r} is not one of {', '.join(PROTOCOLS)}")
+    return [protocol for name, protocol in PROTOCOLS.items() if name in names]
 
 
-def result_row(model: LoadedModel, task: ZeroShotTask | RetrievalTask, outcome: Outcome) -> dict[str, Any]:
-    """A row of ``results.jsonl``."""
-    is_zero_shot = isinstance(task, ZeroShotTask)
-    return {
-        "key": task.key,
-        "dataset": task.name,
-        "task": "zeroshot_classification" if is_zero_shot else "zeroshot_retrieval",
-        "metrics": outcome.metrics,
-        "intervals": outcome.intervals,
-        "samples": outcome.samples,
-        "preset": PRESET,
-        "protocol": PROTOCOL,
-        "model_digest": model.digest,
-        "task_digest": task.digest,
-        "templates_digest": files.sha256_text(*task.templates) if isinstance(task, ZeroShotTask) else None,
-    }
+def _jobs(tasks: Sequence[Task], protocols: Sequence[Protocol], found: dict[str, str]) -> list[Job]:
+    """Each task under each protocol that fits it: one that learns fits the tasks that have a training split."""
+    can_learn = {task.key for task in tasks if has_training_split(found[task.key])}
+    jobs = [
+        Job(task, protocol)
+        for task in tasks
+        for protocol in protocols
+        if isinstance(task, protocol.kind) and (not protocol.learns or task.key in can_learn)
+    ]
+    for protocol in protocols:
+        if protocol.learns and protocol not in [job.protocol for job in jobs]:
+            raise InputError(
+                f"evaluate: protocols: no task has a training split for {protocol.label}; put it in train/"
+            )
+    return jobs
+
+
+def _read_tasks(found: dict[str, str], preset: str) -> tuple[list[Task], dict[str, str]]:
+    """The tasks that are well formed, and why the others are not."""
+    tasks, failures = [], {}
+    for slug, path in found.items():
+        try:
+            tasks.append(read_task(path, slug, imagenet_names=preset == "paper"))
+        except InputError as error:
+            failures[slug] = str(error)
+    return tasks, failures
+
+
+def _begin(
+    out: str, options: EvaluateOptions, model: LoadedModel, found: dict[str, str], jobs: list[Job], ranks: Ranks
+) -> Manifest:
+    """Open ``out``. A task that has no result yet may have been mended since; one that has may not have changed."""
+    inputs = {"model": _model_digest(model)} | {f"data {slug}": "unread" for slug in found}
+    inputs |= {f"data {job.task.key}": job.task.digest for job in jobs}
+    if ranks.is_first:
+        before = read_manifest(out)
+        done = {row["key"] for row in read_rows(out)}
+        open_tasks = {job.task.key for job in jobs if job.key not in done}
+        mended = {f"data {key}": [str(before.inputs.get(f"data {key}"))] for key in open_tasks} if before else {}
+        begin(out, "evaluate", {**options.model_dump(), "protocol": PROTOCOL}, inputs, mended)
+    ranks.barrier()
+    manifest = read_manifest(out)
+    assert manifest is not None  # noqa: S101
+    return manifest
+
+
+def _evaluate(jobs: list[Job], features: Features, out: str, failures: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows of all jobs, in order; those that an earlier run left are kept. Failures are added to ``failures``.
+
+    Every rank takes every metric, from features that each has embedded its share of; the first one writes.
+    """
+    done = {row["key"]: row for row in read_rows(out)}
+    features.ranks.barrier()
+    for job in jobs:
+        if job.key in done:
+            continue
+        try:
+            outcome = job.protocol.evaluate(job.task, features)
+        except ClipsieveError as error:
+            failures[job.key] = str(error)
+            continue
+        if features.ranks.is_first:
+            done[job.key] = _write(job, outcome, features, out)
+            write_rows(out, [done[each.key] for each in jobs if each.key in done])
+    return [done[job.key] for job in jobs if job.key in done]
+
+
+def _write(job: Job, outcome: Outcome, features: Features, out: str) -> dict[str, Any]:
+    write_samples(out, job.key, outcome)
+    row = result_row(job.key, job.task, job.protocol, outcome, features)
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in row["metrics"].items() if value is not None)
+    print(f"evaluate: {job.key}: {row['samples']:,} images, {metrics}", file=sys.stderr, flush=True)
+    return row
+
+
+def _failed(failures: dict[str, str], tasks: int) -> ClipsieveError:
+    for key, reason in failures.items():
+        print(f"evaluate: {key}: failed: {reason}", file=sys.stderr, flush=True)
+    return ClipsieveError(
+        f"evaluate: {len(failures)} of {tasks} tasks failed ({', '.join(failures)}); the others are done: mend what "
+        "the lines above say and run the same command again"
+    )
 
 
 def _model_digest(model: LoadedModel) -> str:
@@ -95,28 +182,3 @@ def _model_digest(model: LoadedModel) -> str:
 def _place(model: LoadedModel) -> None:
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32: convolutions would round to 10 bits
     model.model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _line(row: dict[str, Any]) -> str:
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in row["metrics"].items() if value is not None)
-    return f"evaluate: {row['key']}: {row['samples']:,} images, {metrics}"
-
-
-def main(
-    model: Annotated[str, typer.Option(help="a model folder, open_clip:MODEL/PRETRAINED or open_clip:MODEL@FILE")],
-    out: Annotated[str, typer.Option(help="folder of the results")],
-    data: Annotated[str, typer.Option(help="folder of task folders; builtin: those of the package")] = BUILTIN,
-    tasks: Annotated[list[str], typer.Option("--task", help="a task's name; all where none is given")] = [],  # noqa: B006
-    batch_size: Annotated[int, typer.Option(help="images at a time")] = 128,
-) -> None:
-    """Evaluate a CLIP model on zero-shot classification and retrieval tasks."""
-    try:
-        options = parse_options(EvaluateOptions, {"tasks": tasks, "batch_size": batch_size}, "evaluate")
-        run(model, data, out, options)
-    except ClipsieveError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_status) from error
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ class Outcome:
     samples: int
     tables: Mapping[str, tuple[Table, pa.Table]]
     """Per-sample tables by the suffix that their file's name has behind the task's key."""
+    train_digest: str | None = None
+    """Of the training split, where the protocol learns from it."""
 
 
 def results_path(out: str) -> str:
@@ -43,8 +45,12 @@ def read_rows(out: str) -> list[dict[str, Any]]:
         raise InputError(f"{path}: not one JSON object a line ({error})") from error
 
 
-def write_rows(out: str, rows: list[dict[str, Any]]) -> None:
-    files.write_bytes(results_path(out), "".join(json.dumps(row) + "\n" for row in rows).encode())
+def write_rows(out: str, rows: Iterable[dict[str, Any]]) -> None:
+    files.write_bytes(results_path(out), json_lines(rows))
+
+
+def json_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def write_samples(out: str, key: str, outcome: Outcome) -> None:

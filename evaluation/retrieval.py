@@ -11,25 +11,25 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from evaluation.datasets import RetrievalTask
-from evaluation.embeddings import embed_texts
+from evaluation.features import Features
 from evaluation.ranking import hit_rate, rank_of, score_chunks
 from evaluation.results import Outcome
 from evaluation.statistics import wilson
-from schemas.models import LoadedModel
+from evaluation.task import RetrievalTask
 from schemas.tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS
 
 CUTOFFS = (1, 5, 10)
 
 
-def evaluate(model: LoadedModel, task: RetrievalTask, images: np.ndarray, batch_size: int) -> Outcome:
-    """Retrieve among the task's embedded images float32[N, D] and its captions.
+def evaluate(task: RetrievalTask, features: Features) -> Outcome:
+    """Retrieve among the task's N images and its captions.
 
     The intervals count images, not captions, since captions of one image are not independent.
     """
     counts = [len(captions) for captions in task.captions]
     owner = np.repeat(np.arange(len(counts)), counts)
-    texts = embed_texts(model, [text for captions in task.captions for text in captions], batch_size)
+    images = features.images(task)
+    texts = features.texts([text for captions in task.captions for text in captions])
     image_ranks, text_ranks = best_own_ranks(images, texts, owner), own_ranks(images, texts, owner)
     metrics = retrieval_metrics(image_ranks, text_ranks)
     tables = {
@@ -71,10 +71,10 @@ def own_ranks(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> np.nd
 
 
 def retrieval_metrics(image_ranks: np.ndarray, text_ranks: np.ndarray) -> dict[str, float]:
-    """Recalls as fractions; main_metric is the mean of the two at 1, as in DataComp."""
+    """Recalls as fractions, and DataComp's mean_recall@1, the mean of both directions."""
     metrics = {}
     for k in CUTOFFS:
         metrics[f"image_retrieval_recall@{k}"] = hit_rate(text_ranks, k)
         metrics[f"text_retrieval_recall@{k}"] = hit_rate(image_ranks, k)
-    metrics["main_metric"] = (hit_rate(text_ranks, 1) + hit_rate(image_ranks, 1)) / 2
+    metrics["mean_recall@1"] = (hit_rate(text_ranks, 1) + hit_rate(image_ranks, 1)) / 2
     return metrics

@@ -10,10 +10,14 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
+from PIL import Image
 
 from evaluation.embeddings import embed_images, embed_texts
+from evaluation.presets import decoded
 from evaluation.statistics import paired_auc
 from schemas.errors import InputError
 from schemas.models import LoadedModel, load_model
@@ -47,12 +51,21 @@ def separation_auc(
         raise ValueError(f"expected as many images ({len(images)}) as captions ({len(captions)}) and groups")
     swapped = [swap_captions(captions, seed + number) for number in range(SWAPS)]
     named = ((f"image {row}", data) for row, data in enumerate(images))
-    image_embeddings = embed_images(model, named, BATCH_SIZE)
+    image_embeddings = embed_images(model, named, BATCH_SIZE, partial(pixels_over_white, model)).unit
     text_embeddings = embed_texts(model, captions, BATCH_SIZE)
     true = (image_embeddings * text_embeddings).sum(axis=1)
     false = [(image_embeddings * text_embeddings[rows]).sum(axis=1) for rows in swapped]
     estimate = paired_auc(np.tile(true, SWAPS), np.concatenate(false), list(groups) * SWAPS, seed)
     return Separation(estimate.value, estimate.low, estimate.high, len(captions), len(set(groups)))
+
+
+def pixels_over_white(model: LoadedModel, image: tuple[str, bytes]) -> torch.Tensor:
+    """What is transparent in the image over white, as img2dataset stores such images and a reference sees them."""
+    opened = decoded(*image)
+    if opened.has_transparency_data:
+        rgba = opened.convert("RGBA")
+        opened = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return model.preprocess(opened.convert("RGB"))
 
 
 def swap_captions(captions: Sequence[str], seed: int) -> np.ndarray:

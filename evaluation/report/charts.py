@@ -22,6 +22,16 @@ class Scale:
         return round(100 * (value - self.low) / (self.high - self.low), 3)
 
 
+@dataclass(frozen=True)
+class DotRow:
+    """A dot with its interval; ``dim`` marks what the others are compared with."""
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    dim: bool
+
+
 def scale(values: Iterable[float], most_ticks: int = 6) -> Scale:
     """An axis that covers ``values`` and begins and ends at a round number."""
     values = list(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evaluation.report.clusters import Clusters, read_clusters
 from evaluation.report.comparisons import Comparison, compare
 from evaluation.report.cuts import Cut, read_cuts
 from evaluation.report.failures import Failures, read_failures
@@ -15,6 +16,7 @@ from evaluation.report.pool import Pool, read_pool
 from schemas import files, manifest
 from schemas.errors import InputError
 from schemas.manifest import Manifest
+from schemas.waterfall import Waterfall, read_waterfall
 
 _NEEDED = {"shards": "download", "scores": "score", "selection": "select"}
 
@@ -31,6 +33,8 @@ class Run:
     comparisons: tuple[Comparison, ...]
     steps: tuple[Step, ...]
     failures: Failures | None
+    filters: Waterfall | None
+    dedup: Clusters | None
 
     @property
     def main_cut(self) -> Cut | None:
@@ -55,13 +59,18 @@ def collect(run_dir: str) -> Run:
     pool = read_pool(run_dir, cuts)
     models = read_models(run_dir, stages)
     download = stages["shards"].counts if "shards" in stages else None
+    is_deduplicated = "dedup" in stages and stages["dedup"].complete
+    dedup = read_clusters(run_dir, stages["dedup"]) if is_deduplicated else None
+    is_filtered = "filters" in stages and stages["filters"].complete
     return Run(
         stages=stages,
         cuts=cuts,
         pool=pool,
-        cards=make_cards(run_dir, pool),
+        cards=make_cards(run_dir, pool, dedup.pairs if dedup else ()),
         models=models,
         comparisons=compare(models),
         steps=tuple(funnel(download, pool, cuts, models)),
         failures=read_failures(files.join(run_dir, "shards"), download),
+        filters=read_waterfall(files.join(run_dir, "filters")) if is_filtered else None,
+        dedup=dedup,
     )

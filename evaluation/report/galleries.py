@@ -35,9 +35,9 @@ class Card:
     swapped: bool
 
 
-def make_cards(run_dir: str, pool: Pool) -> dict[str, Card]:
-    """The cards, by uid, of all pairs that the pool's bands and borders show."""
-    shown = {pair.uid: pair for band in pool.bands for pair in band.drawn}
+def make_cards(run_dir: str, pool: Pool, others: Iterable[Pair] = ()) -> dict[str, Card]:
+    """The cards, by uid, of ``others`` and of all pairs that the pool's bands and borders show."""
+    shown = {pair.uid: pair for pair in others} | {pair.uid: pair for band in pool.bands for pair in band.drawn}
     for border in pool.borders:
         shown |= {pair.uid: pair for pair in (*border.above, *border.below)}
     places = _places(run_dir, shown.values())
@@ -58,7 +58,12 @@ def thumbnail(data: bytes) -> tuple[str, int, int]:
     Raises OSError, as Pillow does, when the bytes are no JPEG, PNG or WebP image.
     """
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        small = image.convert("RGB")
+        return shrunk(image)
+
+
+def shrunk(image: Image.Image) -> tuple[str, int, int]:
+    """`thumbnail` of an opened image."""
+    small = image.convert("RGB")
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=_WEBP_QUALITY, method=6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from evaluation.report import words
 from evaluation.results import read_rows
 from schemas import files
-from schemas.errors import InputError
 from schemas.manifest import Manifest
+from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _read_model(run_dir: str, folder: str, manifest: Manifest) -> ModelRun:
         name=name,
         subset=manifest.recipe["subset"],
         manifest=manifest,
-        losses=_read_losses(files.join(run_dir, folder, "log.jsonl")),
+        losses=_read_losses(files.join(run_dir, folder, TRAIN_LOG_NAME)),
         results=tuple(result for row in read_rows(evaluation) for result in _results_of(row)),
         samples_folder=files.join(evaluation, "samples"),
     )
@@ -89,11 +88,8 @@ def _results_of(row: dict[str, Any]) -> list[Result]:
 
 
 def _read_losses(path: str) -> tuple[tuple[int, float], ...]:
-    """Step and loss of each line of a training log; none where there is no log."""
+    """Step and loss of each row of a training log; none where there is no log."""
     if not files.exists(path):
         return ()
-    try:
-        rows = [json.loads(line) for line in files.read_bytes(path).splitlines()]
-    except ValueError as error:
-        raise InputError(f"{path}: not one JSON object a line ({error}); train that model again") from error
-    return tuple((row["step"], row["loss"]) for row in rows)
+    rows = read_table(path, TRAIN_LOG, ["step", "loss"])
+    return tuple(zip(rows["step"].to_pylist(), rows["loss"].to_pylist(), strict=True))

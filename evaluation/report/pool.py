@@ -24,6 +24,9 @@ from schemas.errors import InputError
 PAIRS_PER_BAND = 12
 PAIRS_PER_SIDE = 6
 
+DUPLICATE = "duplicate"
+"""Why a pair with a duplicate_of and no reject_reason is not eligible."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -88,7 +91,8 @@ def read_pool(run_dir: str, cuts: Sequence[Cut]) -> Pool:
 
 def part_of(selection: pa.Table, swapped: Sequence[bool | None], file: str, cuts: Sequence[Cut]) -> Pool:
     """The pool of one selection table; ``swapped`` is aligned with its rows."""
-    reasons = selection["reject_reason"]
+    repeats = pc.if_else(selection["duplicate_of"].is_valid(), DUPLICATE, None)
+    reasons = pc.coalesce(selection["reject_reason"], repeats)
     rejected = Counter(reasons.drop_null().to_pylist())
     selection = selection.append_column("swapped", pa.array(swapped, pa.bool_())).filter(pc.is_null(reasons))
     similarity = selection["similarity"].to_numpy().astype(np.float64)

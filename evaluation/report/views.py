@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from evaluation.report import charts
-from evaluation.report.charts import Scale
+from evaluation.report.charts import DotRow, Scale
 from evaluation.report.collect import Run
 from evaluation.report.comparisons import Comparison
 from evaluation.report.cuts import Cut
@@ -56,16 +56,6 @@ class SwappedView:
     band: str
     declared: int
     share: Estimate
-
-
-@dataclass(frozen=True)
-class DotRow:
-    """A dot with its interval; ``dim`` marks what the others are compared with."""
-
-    name: str
-    value: float
-    interval: tuple[float, float] | None
-    dim: bool
 
 
 @dataclass(frozen=True)

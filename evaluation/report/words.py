@@ -26,6 +26,20 @@ LOSSES = {
     ErrorClass.TOO_SMALL.value: "smaller than the size limit",
     ErrorClass.ASPECT_RATIO.value: "more oblong than the limit",
     ErrorClass.DECODE_ERROR.value: "truncated or damaged image",
+    "where": "outside the selection's condition",
+    "duplicate": "repeats a pair that is kept",
+    "not_english": "caption not in English",
+    "few_words": "too few words",
+    "few_chars": "too few characters",
+    "short_alt": "caption too short",
+    "small_image": "image too small",
+    "oblong_image": "image too oblong",
+    "small_file": "file too small",
+    "low_similarity": "similarity below the threshold",
+    "boilerplate": "caption of many images",
+    "placeholder": "image of many captions",
+    "file_name": "caption is a file name",
+    "markup": "markup in the caption",
 }
 
 CONSENT = {
@@ -38,14 +52,21 @@ CONSENT = {
 
 METRICS = {
     "acc1": "accuracy (top 1)",
+    "acc5": "accuracy (top 5)",
+    "acc1_seed_sd": "accuracy, deviation over seeds",
     "text_retrieval_recall@1": "image → text, recall@1",
+    "text_retrieval_recall@5": "image → text, recall@5",
     "text_retrieval_recall@10": "image → text, recall@10",
     "image_retrieval_recall@1": "text → image, recall@1",
+    "image_retrieval_recall@5": "text → image, recall@5",
     "image_retrieval_recall@10": "text → image, recall@10",
 }
 
 TASK_METRICS = {
-    "zeroshot_classification": ("acc1",),
+    "zeroshot_classification": ("acc1", "mean_average_precision"),
+    "linear_probe": ("acc1",),
+    "few_shot_5": ("acc1",),
+    "few_shot_10": ("acc1",),
     "zeroshot_retrieval": (
         "text_retrieval_recall@1",
         "text_retrieval_recall@10",

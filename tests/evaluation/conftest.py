@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from evaluation.features import Features
 from schemas.models import LoadedModel, load_model, save_model
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
@@ -113,15 +114,39 @@ def random_model(model_folder):
     return load_model(model_folder)
 
 
+@pytest.fixture
+def features_of(tmp_path):
+    """(model, batch size) -> its features under a preset and a set of prompts."""
+
+    def make(model, batch_size=4, preset="openclip", prompts="own", **changed):
+        return Features(model, preset, prompts, str(tmp_path / f"cache{batch_size}"), batch_size, **changed)
+
+    return make
+
+
+@pytest.fixture
+def learnable(tmp_path):
+    """A data folder with an ImageFolder tree of shades of four colours, 12 to learn from and 3 to try, a colour."""
+    for split, count in (("train", 12), ("test", 3)):
+        generator = np.random.default_rng(count)
+        for name, colour in COLOURS.items():
+            folder = tmp_path / "data" / "shades" / split / name
+            folder.mkdir(parents=True)
+            for row in range(count):
+                pixels = np.array(colour) * 0.8 + generator.integers(0, 50, (32, 32, 3))
+                (folder / f"{row}.png").write_bytes(_png(pixels.astype(np.uint8)))
+    return str(tmp_path / "data")
+
+
 class ColourTowers(torch.nn.Module):
-    """Images[N, 3, 4, 4] become their mean colour, texts[N, 3] are colours already; both of unit length."""
+    """Images[N, 3, 4, 4] become their mean colour, texts[N, 3] are colours already; the latter of unit length."""
 
     def __init__(self):
         super().__init__()
         self.scale = torch.nn.Parameter(torch.ones(()))
 
-    def encode_image(self, images, normalize):
-        return torch.nn.functional.normalize(images.mean(dim=(2, 3)) * self.scale, dim=1)
+    def encode_image(self, images):
+        return images.mean(dim=(2, 3)) * self.scale
 
     def encode_text(self, texts, normalize):
         return torch.nn.functional.normalize(texts.float() * self.scale, dim=1)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evaluation.datasets import RetrievalTask, ZeroShotTask, find_tasks, read_task
+from evaluation.datasets import find_tasks, read_task
+from evaluation.task import ClassificationTask, RetrievalTask
 from schemas.errors import InputError
 
 NAMES = ("cat", "dog", "missile", "missile")
@@ -19,8 +20,8 @@ def zero_shot_folder(tmp_path, noise_images, write_zero_shot):
 
 def test_zero_shot_folder_is_read_in_order_over_its_shards(zero_shot_folder, noise_images):
     task = read_task(str(zero_shot_folder))
-    assert isinstance(task, ZeroShotTask)
-    assert (task.key, task.labels, task.classnames) == ("pets", (0, 3, 1, 1, 2), NAMES)
+    assert isinstance(task, ClassificationTask)
+    assert (task.key, task.label_array().tolist(), task.classnames) == ("pets", [0, 3, 1, 1, 2], NAMES)
     assert task.templates == ("a photo of a {c}.", "{c}")
     assert task.ids == tuple(f"s{row:07d}" for row in range(5))
     assert [data for _, data in task.images()] == noise_images(5)
@@ -49,7 +50,7 @@ def test_blank_lines_are_no_captions(tmp_path, noise_images, write_retrieval):
 def test_digest_follows_content_and_not_shards(tmp_path, noise_images, write_zero_shot):
     def digest(folder, shards=1, labels=(0, 1, 2), names=NAMES, seed=0):
         images = noise_images(3, seed)
-        return read_task(str(write_zero_shot(tmp_path / folder, images, labels, names, shards=shards))).digest
+        return read_task(str(write_zero_shot(tmp_path / f"wds_{folder}", images, labels, names, shards=shards))).digest
 
     first = digest("a")
     assert digest("b", shards=3) == first
@@ -65,19 +66,19 @@ def test_tasks_are_found_by_key_or_folder_name(tmp_path, write_task):
     for name in ("wds_a-b", "wds_c_test", "notes"):
         write_task(tmp_path / name, [])
     every = [str(tmp_path / "wds_a-b"), str(tmp_path / "wds_c_test")]
-    assert find_tasks(str(tmp_path)) == every
-    assert find_tasks(str(tmp_path), ["c", "wds_a-b"]) == every
-    assert find_tasks(str(tmp_path), ["wds_c_test"]) == every[1:]
+    assert list(find_tasks(str(tmp_path)).values()) == every
+    assert find_tasks(str(tmp_path), ["c", "wds_a/b"]) == {"a-b": every[0], "c": every[1]}
+    assert list(find_tasks(str(tmp_path), ["wds_c_test"]).values()) == every[1:]
 
 
 def test_missing_tasks_are_named(tmp_path, write_task):
-    with pytest.raises(InputError, match="no task folder"):
+    with pytest.raises(InputError, match="no task there"):
         find_tasks(str(tmp_path))
     write_task(tmp_path / "wds_a", [])
     with pytest.raises(InputError, match="no task 'b' there; it has a"):
         find_tasks(str(tmp_path), ["b"])
     write_task(tmp_path / "wds_a_test", [])
-    with pytest.raises(InputError, match="wds_NAME and wds_NAME_test"):
+    with pytest.raises(InputError, match="wds_a and wds_a_test are one task; remove one"):
         find_tasks(str(tmp_path))
 
 
@@ -88,7 +89,7 @@ def test_missing_tasks_are_named(tmp_path, write_task):
         ("test/nshards.txt", "0", "nshards.txt: '0' is not a number of tar files"),
         ("test/nshards.txt", "3", "3 tar files expected, but 2.tar is missing"),
         ("test/nshards.txt", "1", "1 tar files expected, but 1.tar is beyond it"),
-        ("dataset_type.txt", "multilabel", "dataset_type.txt: 'multilabel' is not a type of task"),
+        ("dataset_type.txt", "video", "dataset_type.txt: 'video' is not a type of task"),
         ("classnames.txt", "cat\n\ndog\n", "classnames.txt: line 2 is empty"),
         (
             "classnames.txt",

@@ -33,7 +33,8 @@ def rows_of(out):
 
 def bytes_of(out):
     """Every file of an evaluation but the manifest, which holds times."""
-    return {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != "manifest.json"}
+    paths = [path for path in out.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {path.relative_to(out): path.read_bytes() for path in paths}
 
 
 def test_an_evaluation_writes_what_its_contract_says(tmp_path, model_folder, data):
@@ -48,7 +49,7 @@ def test_an_evaluation_writes_what_its_contract_says(tmp_path, model_folder, dat
     assert (retrieval["key"], retrieval["task"], retrieval["samples"]) == ("drawn", "zeroshot_retrieval", 12)
     assert set(zero_shot["metrics"]) == {"acc1", "acc5", "mean_per_class_recall", "main_metric"}
     for row in (zero_shot, retrieval):
-        assert (row["preset"], row["protocol"]) == ("openclip", 1)
+        assert (row["preset"], row["protocol"]) == ("openclip", 2)
         for name, (low, high) in row["intervals"].items():
             assert 0 <= low <= row["metrics"][name] <= high <= 1
     samples = pq.read_table(out / "samples" / "things.parquet")
@@ -74,7 +75,8 @@ def test_the_same_evaluation_has_the_same_bytes_and_is_not_done_twice(tmp_path, 
 def test_metrics_do_not_depend_on_the_batch_size(tmp_path, model_folder, data):
     for size in (1, 64):
         run(model_folder, data, str(tmp_path / str(size)), EvaluateOptions(tasks=(), batch_size=size))
-    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "64")
+    first, second = (bytes_of(tmp_path / size) for size in ("1", "64"))
+    assert {path for path in first if first[path] != second[path]} <= {path for path in first if path.suffix == ".npy"}
 
 
 def test_a_stopped_evaluation_goes_on_where_it_was(tmp_path, model_folder, data):
@@ -100,7 +102,7 @@ def test_another_recipe_or_other_data_is_refused(tmp_path, model_folder, data):
     with pytest.raises(InputError, match="tasks was"):
         run(model_folder, data, out, EvaluateOptions(tasks=("drawn",)))
     (Path(data) / "wds_things" / "classnames.txt").write_text("\n".join(reversed(NAMES)))
-    with pytest.raises(InputError, match="data was"):
+    with pytest.raises(InputError, match="data things was"):
         run(model_folder, data, out, EvaluateOptions(tasks=("things",)))
 
 
@@ -116,20 +118,111 @@ def test_a_trained_folder_is_traced_by_its_manifest(tmp_path, model_folder, data
     assert run(str(trained), data, str(tmp_path / "out"), OPTIONS).inputs["model"] == "weights-digest"
 
 
-def test_an_image_that_cannot_be_decoded_is_named_and_what_is_done_is_kept(
-    tmp_path, model_folder, data, noise_images, write_zero_shot
+def test_what_is_wrong_with_a_task_stops_that_task_alone(
+    tmp_path, model_folder, data, noise_images, write_zero_shot, command
 ):
     images = [*noise_images(1), noise_images(1)[0][:300]]
-    write_zero_shot(Path(data) / "wds_worse", images, [0, 1], NAMES)
-    with pytest.raises(InputError, match=r"wds_worse/test/0\.tar: sample s0000001: not a readable image"):
-        run(model_folder, data, str(tmp_path / "out"), OPTIONS)
+    write_zero_shot(Path(data) / "wds_undecodable", images, [0, 1], NAMES)
+    write_zero_shot(Path(data) / "wds_truncated", noise_images(2), [0, 1], NAMES)
+    tar = Path(data) / "wds_truncated" / "test" / "0.tar"
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:3000])
+    arguments = ["evaluate", "--model", model_folder, "--data", data, "--out", tmp_path / "out"]
+    ended = command(*arguments)
     assert [row["key"] for row in rows_of(tmp_path / "out")] == ["drawn", "things"]
+    assert ended.status == 1
+    *_, first, second, last = ended.err.splitlines()
+    assert first.startswith(f"evaluate: truncated: failed: {tar}: not a readable tar")
+    assert "undecodable: failed: " in second and "0.tar: sample s0000001: not a readable image" in second
+    assert "2 of 4 tasks failed (truncated, undecodable)" in last
+    tar.write_bytes(whole)
+    write_zero_shot(tmp_path / "mended", noise_images(2), [0, 1], NAMES)
+    (tmp_path / "mended" / "test" / "0.tar").replace(Path(data) / "wds_undecodable" / "test" / "0.tar")
+    assert command(*arguments).status == 0
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == ["drawn", "things", "truncated", "undecodable"]
 
 
-def test_the_command_says_what_is_wrong_in_one_line(tmp_path, data):
-    command = [sys.executable, "-m", "evaluation.evaluate", "--data", data, "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--model", str(tmp_path / "none")], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [done.stderr.strip()]
-    assert done.stderr.startswith(f"evaluate: {tmp_path}/none: not a model")
+def test_one_set_of_features_serves_every_question_and_evaluation(tmp_path, model_folder, data):
+    cache = tmp_path / "cache"
+    run(model_folder, data, str(tmp_path / "a"), OPTIONS, str(cache))
+    made = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert len(made) == 4  # two sets of images, with and without the projection
+    other = EvaluateOptions(tasks=(), prompts="name", batch_size=4)
+    run(model_folder, data, str(tmp_path / "b"), other, str(cache))
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == made
+    first, second = (rows_of(tmp_path / name)[1] for name in "ab")
+    assert first["images_digest"] == second["images_digest"]
+    assert first["prompts_digest"] != second["prompts_digest"]
+
+
+def test_names_may_stand_in_one_word_and_unknown_ones_are_refused(tmp_path, model_folder, data):
+    assert EvaluateOptions(tasks="things,drawn").tasks == ("things", "drawn")
+    with pytest.raises(InputError, match="no task 'other' there"):
+        run(model_folder, data, str(tmp_path / "out"), EvaluateOptions(tasks=("other",)))
+    with pytest.raises(InputError, match="protocols: 'guess' is not one of zeroshot, retrieval"):
+        run(model_folder, data, str(tmp_path / "out"), EvaluateOptions(protocols=("guess",)))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_cost_of_training_is_in_every_row(tmp_path, model_folder, data):
+    trained = tmp_path / "model"
+    trained.mkdir()
+    for path in Path(model_folder).iterdir():
+        (trained / path.name).write_bytes(path.read_bytes())
+    opened = manifest.begin(str(trained), "train", {}, {})
+    counts = {"samples_seen": 1000, "image_macs": 3_000_000, "text_macs": 1_000_000}
+    manifest.finish(str(trained), opened, counts, "weights-digest")
+    run(str(trained), data, str(tmp_path / "out"), OPTIONS)
+    row = rows_of(tmp_path / "out")[0]
+    assert (row["samples_seen"], row["forward_gmacs"], row["training_gflops"]) == (1000, 0.004, 24.0)
+
+
+def test_the_paper_preset_is_another_protocol(tmp_path, model_folder, data):
+    run(model_folder, data, str(tmp_path / "a"), OPTIONS)
+    run(model_folder, data, str(tmp_path / "b"), EvaluateOptions(preset="paper"))
+    first, second = (rows_of(tmp_path / name)[1] for name in "ab")
+    assert (first["preset"], second["preset"]) == ("openclip", "paper")
+    assert first["prompts_digest"] != second["prompts_digest"]
+
+
+def test_ranks_that_share_the_images_get_the_same_results(tmp_path, model_folder, data):
+    """Two processes that torchrun starts, against one."""
+    run(model_folder, data, str(tmp_path / "one"), OPTIONS)
+    arguments = [
+        "evaluate",
+        "--model",
+        model_folder,
+        "--data",
+        data,
+        "--out",
+        str(tmp_path / "two"),
+        "--batch-size",
+        "4",
+    ]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clipsieve"]
+    done = subprocess.run([sys.executable, *torchrun, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert rows_of(tmp_path / "two") == rows_of(tmp_path / "one")
+    for path in (tmp_path / "one" / "features").iterdir():
+        shared = np.load(tmp_path / "two" / "features" / path.name)
+        np.testing.assert_allclose(shared, np.load(path), atol=1e-5)
+    assert len(list((tmp_path / "two" / "features").iterdir())) == 4
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path, data, command):
+    ended = command("evaluate", "--data", data, "--out", tmp_path / "out", "--model", tmp_path / "none")
+    assert ended.status == 2
+    assert ended.err.startswith(f"clipsieve: {tmp_path}/none: not a model")
+    assert not (tmp_path / "out").exists()
+    assert "--model and --out are needed, or --list" in command("evaluate", "--data", data).err
+
+
+def test_the_list_says_what_is_found(data, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    ended = command("evaluate", "--list", "--data", data)
+    assert ended.status == 0
+    lines = ended.out.splitlines()
+    things = next(line for line in lines if "things" in line)
+    assert "wds_things (tar files)" in things
+    objectnet = next(line for line in lines if "objectnet" in line)
+    assert "18,574 images, 113 classes" in objectnet and "not found" in objectnet and "objectnet.dev" in objectnet

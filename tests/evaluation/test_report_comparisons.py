@@ -71,8 +71,8 @@ def test_a_model_that_is_not_finished_is_left_out(run_dir):
 
 
 def test_a_damaged_log_is_named(run_dir):
-    (run_dir / "models/all/log.jsonl").write_text('{"step": 1')
-    with pytest.raises(InputError, match=r"models/all/log.jsonl: not one JSON object a line"):
+    (run_dir / "models/all/log.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"models/all/log.parquet: not a readable Parquet file"):
         _compare(run_dir)
 
 

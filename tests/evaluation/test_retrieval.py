@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.datasets import RetrievalTask, read_task
-from evaluation.embeddings import embed_images
+from evaluation.datasets import read_task
 from evaluation.retrieval import best_own_ranks, evaluate, own_ranks, retrieval_metrics
+from evaluation.task import RetrievalTask
 from schemas.tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS, check_columns
 
 
@@ -29,12 +29,12 @@ def test_recalls_equal_brute_force(seed):
     assert 0 < metrics["image_retrieval_recall@1"] < metrics["image_retrieval_recall@5"] < 1
 
 
-def test_two_images_that_share_a_caption(tmp_path, colour_model, colour_image, write_retrieval):
+def test_two_images_that_share_a_caption(tmp_path, colour_model, colour_image, write_retrieval, features_of):
     images = [colour_image(name) for name in ("red", "red", "blue")]
     captions = [["red"], ["red", "blue"], ["blue", "green"]]
     task = read_task(str(write_retrieval(tmp_path / "wds_colours", images, captions)))
     assert isinstance(task, RetrievalTask)
-    outcome = evaluate(colour_model, task, embed_images(colour_model, task.images(), 2), 2)
+    outcome = evaluate(task, features_of(colour_model, 2))
     _, by_image = outcome.tables[".images"]
     _, by_text = outcome.tables[".texts"]
     check_columns(by_image.schema, RETRIEVAL_IMAGES, "images")
@@ -46,7 +46,7 @@ def test_two_images_that_share_a_caption(tmp_path, colour_model, colour_image, w
     assert by_text["rank"].to_pylist() == [0, 1, 2, 0, 2]
     assert outcome.metrics["text_retrieval_recall@1"] == 1 / 3
     assert outcome.metrics["image_retrieval_recall@1"] == 2 / 5
-    assert outcome.metrics["main_metric"] == pytest.approx((1 / 3 + 2 / 5) / 2)
+    assert outcome.metrics["mean_recall@1"] == pytest.approx((1 / 3 + 2 / 5) / 2)
     assert outcome.metrics["image_retrieval_recall@5"] == 1
     assert (outcome.samples, set(outcome.intervals)) == (3, set(outcome.metrics))
 

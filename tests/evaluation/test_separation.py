@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import io
 from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from evaluation.separation import separation_auc, swap_captions
+from evaluation.separation import pixels_over_white, separation_auc, swap_captions
 from schemas.errors import InputError
 
 
@@ -55,3 +57,19 @@ def test_a_random_model_cannot_tell(random_model, noise_images):
 def test_lists_must_be_of_one_length(random_model, noise_images):
     with pytest.raises(ValueError, match="as many images"):
         separation_auc(random_model, noise_images(2), ["a"], ["a"])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_shows_white(mode, colour_model):
+    stream = io.BytesIO()
+    if mode == "P":
+        image = Image.new("P", (2, 2), 0)
+        image.putpalette([10, 20, 30])
+        image.save(stream, "PNG", transparency=0)
+    else:
+        Image.new(mode, (2, 2), (10,) * (len(mode) - 1) + (0,)).save(stream, "PNG")
+    assert pixels_over_white(colour_model, ("here", stream.getvalue())).unique().tolist() == [255]
+
+
+def test_opaque_images_keep_their_colours(colour_model, colour_image):
+    assert pixels_over_white(colour_model, ("here", colour_image("red")))[:, 0, 0].tolist() == [255, 0, 0]

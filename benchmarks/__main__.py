@@ -19,7 +19,7 @@ from benchmarks.timing import Row, cores
 from schemas import files
 from schemas.errors import ClipsieveError
 
-NAMES = ("download", "score", "select", "reshard", "loader", "train")
+NAMES = ("download", "score", "dedup", "select", "reshard", "loader", "train", "evaluate")
 """Each is a module of this package with ``run(scratch: Path) -> list[Row]``."""
 
 

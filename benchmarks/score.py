@@ -14,7 +14,7 @@ from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Row, clocked, compare, cores
 from pipelines.embed import decode
 from pipelines.references import BUILTIN, load_reference
-from pipelines.score import OpenClipModelHandler, ShardTask
+from pipelines.score_shard import OpenClipModelHandler, References, ShardTask
 from schemas.models import LoadedModel
 from schemas.recipe import ScoreOptions
 from schemas.samples import Sample, iter_samples, list_shards
@@ -25,7 +25,7 @@ def run(scratch: Path) -> list[Row]:
     shards = str(pair_shards(scratch))
     task = ShardTask(shards, list_shards(shards)[0])
     options, reference = ScoreOptions(), load_reference(BUILTIN)
-    handler = OpenClipModelHandler(options, reference.digest, cores(), opt_out=None)
+    handler = OpenClipModelHandler(options, (reference.digest,), (), cores(), opt_out=None)
     work = {
         "clipsieve score": partial(_handler, handler, handler.load_model(), task),
         "bare open_clip loop": partial(_bare_loop, reference, task, options.batch_size),
@@ -50,7 +50,7 @@ class Samples(Dataset):
         return image, self.reference.tokenizer([sample.caption])[0]
 
 
-def _handler(handler: OpenClipModelHandler, model: LoadedModel, task: ShardTask, _: Path) -> int:
+def _handler(handler: OpenClipModelHandler, model: References, task: ShardTask, _: Path) -> int:
     return sum(len(scores.table) for scores in handler.run_inference([task], model))
 
 

@@ -94,7 +94,7 @@ def count(passes: Sequence[Sequence[ShardStats]], failures: Mapping[str, int]) -
 
 def digest(shards: Iterable[tuple[str, ShardStats]]) -> str:
     """Hex SHA-256 over each shard's name, tar and rows."""
-    return files.sha256_text(*(f"{name} {stats.tar_sha256} {stats.rows_digest}" for name, stats in shards))
+    return files.sha256_text(*(f"{name} {stats.tar_xxh3} {stats.rows_digest}" for name, stats in shards))
 
 
 def _finish(passes: Sequence[Pass], out: str, opened: Manifest) -> Manifest:

@@ -1,29 +1,27 @@
-"""The reference at work on one shard: its samples decoded, embedded and compared, a mini-batch a thread.
+"""References at work: samples decoded and embedded, a mini-batch a thread.
 
-A mini-batch is made of a shard's samples in their order and runs on one thread from decoding to cosine. So
-the bits of a similarity depend neither on how many threads or workers there are nor on which shards are
-scored together.
+A mini-batch is made of samples in their order and runs on one thread from decoding to embeddings. So decoding goes on
+beside the models, the bits of an embedding depend neither on how many threads or workers there are nor on which shards
+are scored together, and of a shard only the mini-batches under way are in memory.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from torch.nn.functional import normalize
 
 from schemas.errors import InputError
 from schemas.models import LoadedModel
 from schemas.samples import Sample
 from schemas.streams import batched, map_ahead
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 _DECODE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
@@ -31,10 +29,8 @@ _DECODE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError,
 
 @dataclass(frozen=True)
 class Embedded:
-    """Samples in the shard's order, less their images."""
+    """Images and captions under one reference."""
 
-    keys: list[str]
-    captions: list[str]
     image: np.ndarray
     """float32[N, D], of unit length."""
     text: np.ndarray
@@ -46,23 +42,32 @@ class Embedded:
         return np.einsum("nd,nd->n", self.image, self.text)
 
 
-def embed(samples: Iterable[Sample], reference: LoadedModel, path: str, batch_size: int, threads: int) -> Embedded:
-    """Embed the samples of the tar at ``path``; one whose image is missing or damaged is an InputError."""
-    device = next(reference.model.parameters()).device
+@dataclass(frozen=True)
+class EmbeddedBatch:
+    """Some samples, less their images, under each reference."""
 
-    def embed_batch(batch: list[Sample]) -> Embedded:
-        pixels = torch.stack([reference.preprocess(decode(sample, path)) for sample in batch])
-        captions = [sample.caption for sample in batch]
-        tokens = reference.tokenizer(captions)
-        with torch.inference_mode():
-            image = reference.model.encode_image(pixels.to(device), normalize=True)  # type: ignore[operator]
-            text = reference.model.encode_text(tokens.to(device), normalize=True)  # type: ignore[operator]
-        return Embedded([sample.key for sample in batch], captions, image.cpu().numpy(), text.cpu().numpy())
+    keys: list[str]
+    captions: list[str]
+    by_reference: tuple[Embedded, ...]
 
+
+def embed(
+    samples: Iterable[Sample],
+    references: Sequence[LoadedModel],
+    path: str,
+    batch_size: int,
+    threads: int,
+    precision: str = "fp32",
+) -> Iterator[EmbeddedBatch]:
+    """Embed the samples of the tar at ``path`` in mini-batches, in their order.
+
+    ``precision`` is fp32 or bf16 (torch's autocast). A sample whose image is missing or damaged is an InputError.
+    """
+    work = partial(_embed_batch, references=references, path=path, precision=precision)
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return _concatenate(list(map_ahead(pool, embed_batch, batched(samples, batch_size), threads + 1)))
+            yield from map_ahead(pool, work, batched(samples, batch_size), threads + 1)
     finally:
         torch.set_num_threads(before)
 
@@ -77,13 +82,33 @@ def decode(sample: Sample, path: str) -> Image.Image:
         raise InputError(f"{path}: sample {sample.key}: its image cannot be decoded ({error})") from error
 
 
-def _concatenate(batches: list[Embedded]) -> Embedded:
-    if not batches:
-        nothing = np.zeros((0, 0), np.float32)
-        return Embedded([], [], nothing, nothing)
-    return Embedded(
-        [key for batch in batches for key in batch.keys],
-        [caption for batch in batches for caption in batch.captions],
-        np.concatenate([batch.image for batch in batches]),
-        np.concatenate([batch.text for batch in batches]),
-    )
+def _embed_batch(samples: list[Sample], references: Sequence[LoadedModel], path: str, precision: str) -> EmbeddedBatch:
+    captions = [sample.caption for sample in samples]
+    pixels = _pixels(samples, references, path)
+    embedded = (_embed(reference, pixels[repr(reference.preprocess)], captions, precision) for reference in references)
+    return EmbeddedBatch([sample.key for sample in samples], captions, tuple(embedded))
+
+
+def _pixels(samples: Sequence[Sample], references: Sequence[LoadedModel], path: str) -> dict[str, torch.Tensor]:
+    """float32[N, 3, S, S] by the repr of a preprocessing: each image is decoded once, and prepared once for each."""
+    transforms = {repr(reference.preprocess): reference.preprocess for reference in references}
+    prepared: dict[str, list[torch.Tensor]] = {name: [] for name in transforms}
+    for sample in samples:
+        image = decode(sample, path)
+        for name, transform in transforms.items():
+            prepared[name].append(transform(image))
+    return {name: torch.stack(tensors) for name, tensors in prepared.items()}
+
+
+def _embed(reference: LoadedModel, pixels: torch.Tensor, captions: Sequence[str], precision: str) -> Embedded:
+    device = next(reference.model.parameters()).device
+    tokens = reference.tokenizer(captions)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        image = reference.model.encode_image(pixels.to(device), normalize=False)  # type: ignore[operator]
+        text = reference.model.encode_text(tokens.to(device), normalize=False)  # type: ignore[operator]
+    return Embedded(_unit(image), _unit(text))
+
+
+def _unit(features: torch.Tensor) -> np.ndarray:
+    """Of unit length in fp32, whatever the model computed in."""
+    return normalize(features.float(), dim=-1).cpu().numpy()

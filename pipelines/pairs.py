@@ -143,6 +143,17 @@ def iter_rows(slices: Sequence[Slice], columns: Columns, with_extra: bool = True
             row += batch.num_rows
 
 
+def iter_captions(pairs: str) -> Iterator[str]:
+    """The captions of a Parquet file, or of a folder of them, in order."""
+    table = open_pairs(parquet_files(pairs))
+    for path in dict.fromkeys(path for path, _ in table.row_groups):
+        row = 0
+        with open_parquet(path, streamed=True) as parquet:
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=[table.columns.caption]):
+                yield from _text(batch, table.columns.caption, path, row).to_pylist()
+                row += batch.num_rows
+
+
 def canonical(batch: pa.RecordBatch, columns: Columns, path: str, row: int, with_extra: bool = True) -> pa.Table:
     """A batch of the input under canonical names, its uids as they are; ``row`` rows of ``path`` stand before it."""
     named = {"url": _text(batch, columns.url, path, row), "caption": _text(batch, columns.caption, path, row)}

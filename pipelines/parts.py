@@ -28,7 +28,7 @@ class Part:
 
     name: str
     digest: str
-    """Of a Parquet file, its `tables.content_digest`; of any other, the SHA-256 of its bytes."""
+    """Of a Parquet file, its `tables.content_digest`; of any other, the XXH3 of its bytes."""
     rows: int
     """Of a Parquet file; 0 for any other."""
     left_out: dict[str, int] = field(default_factory=dict, compare=False)
@@ -39,10 +39,10 @@ def part_of(path: str) -> Part:
     """Read a file and say what it holds."""
     name = files.name_of(path)
     if not name.endswith(".parquet"):
-        return Part(name, files.sha256_file(path), 0)
+        return Part(name, files.xxh3_file(path), 0)
     with tables.open_parquet(path) as parquet:
         rows, left_out = parquet.metadata.num_rows, {}
-        if "reject_reason" in parquet.schema_arrow.names:
+        if {"reject_reason", "duplicate_of"} <= set(parquet.schema_arrow.names):
             left_out = _left_out(parquet.read(["reject_reason", "duplicate_of"], use_threads=False))
     return Part(name, tables.content_digest(path), rows, left_out)
 

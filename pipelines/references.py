@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from schemas.errors import InputError
 from schemas.models import CONFIG_NAME, FORMS, LoadedModel, load_model
 
@@ -22,3 +24,10 @@ def load_reference(spec: str) -> LoadedModel:
     if not (_BUILTIN_FOLDER / CONFIG_NAME).is_file():
         raise InputError(f"{BUILTIN}: this installation holds no builtin reference; give {FORMS}")
     return replace(load_model(str(_BUILTIN_FOLDER)), name=BUILTIN)
+
+
+def embedding_width(reference: LoadedModel) -> int:
+    """How many numbers an embedding of the reference has."""
+    device = next(reference.model.parameters()).device
+    with torch.inference_mode():
+        return int(reference.model.encode_text(reference.tokenizer([""]).to(device)).shape[-1])  # type: ignore[operator]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,8 +20,10 @@ from pipelines.dead_letters import iter_failures
 from pipelines.download_plan import Naming, ShardPlan, naming, plan_shards
 from pipelines.pairs import PairsTable, open_pairs
 from schemas import files, tables
-from schemas.errors import InputError
+from schemas.errors import ClipsieveError, InputError
+from schemas.manifest import Manifest
 from schemas.recipe import DownloadOptions
+from schemas.samples import list_shards
 from schemas.tables import SHARDS
 
 _BATCH_ROWS = 1024  # their captions may be long
@@ -62,6 +64,16 @@ def plan_passes(table: PairsTable, out: str, options: DownloadOptions, retries: 
     if first > 10**names.shard_digits:
         raise InputError(f"{out}: {first} shards do not have names of {names.shard_digits} digits; add no more passes")
     return passes
+
+
+def shards_by_pass(folder: str, found: Manifest) -> list[list[str]]:
+    """The names of the shards in ``folder``, whose manifest is ``found``, pass by pass, the first pass's first."""
+    names = list_shards(folder)
+    rows = [found.counts["rows"], *(found.counts[f"pass_{n + 1}_rows"] for n in range(len(found.earlier)))]
+    ends = list(accumulate(-(-count // found.recipe["shard_size"]) for count in rows))
+    if ends[-1] != len(names):
+        raise ClipsieveError(f"{folder}: holds {len(names)} shards, by its manifest's counts it has {ends[-1]}")
+    return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def retry_path(out: str, number: int) -> str:

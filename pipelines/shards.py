@@ -60,7 +60,7 @@ class ShardStats:
     duplicates: int
     """Input rows left out because an earlier row has their uid; ``count`` leaves them out too."""
     error_classes: dict[str, int]
-    tar_sha256: str
+    tar_xxh3: str
     rows_digest: str
     """`tables.content_digest` of the Parquet."""
 
@@ -140,9 +140,18 @@ def open_shard(
     ):
         writer = ShardWriter(TarWriter(tar_stream), parquet, image_format)
         yield writer
-        tar_sha256 = writer.close()
-    stats = _stats(writer.ends, start_time, duplicates, tar_sha256, tables.content_digest(f"{stem}.parquet"))
-    files.write_bytes(stats_path(folder, name), json.dumps(asdict(stats), indent=4).encode())
+        tar_xxh3 = writer.close()
+    end_time = time.time()
+    stats = ShardStats(
+        **count_ends(writer.ends),
+        duration=end_time - start_time,
+        start_time=start_time,
+        end_time=end_time,
+        duplicates=duplicates,
+        tar_xxh3=tar_xxh3,
+        rows_digest=tables.content_digest(f"{stem}.parquet"),
+    )
+    write_stats(folder, name, stats)
 
 
 def stats_path(folder: str, name: str) -> str:
@@ -157,7 +166,12 @@ def read_stats(path: str) -> ShardStats:
         raise InputError(f"{path}: not the stats of a shard of clipsieve ({error})") from error
 
 
-def _stats(ends: Ends, start_time: float, duplicates: int, tar_sha256: str, rows_digest: str) -> ShardStats:
+def write_stats(folder: str, name: str, stats: ShardStats) -> None:
+    files.write_bytes(stats_path(folder, name), json.dumps(asdict(stats), indent=4).encode())
+
+
+def count_ends(ends: Ends) -> dict[str, Any]:
+    """The fields of `ShardStats` that count a shard's rows by how they ended."""
     classes: Counter[str] = Counter()
     for name, rows in ends.items():
         classes[class_of(name)] += rows
@@ -165,18 +179,11 @@ def _stats(ends: Ends, start_time: float, duplicates: int, tar_sha256: str, rows
     statuses: Counter[Status] = Counter()
     for name, rows in classes.items():
         statuses[ErrorClass(name).status] += rows
-    end_time = time.time()
-    return ShardStats(
-        count=rows_of(ends),
-        successes=successes,
-        failed_to_download=statuses[Status.FAILED_TO_DOWNLOAD],
-        failed_to_resize=statuses[Status.FAILED_TO_RESIZE],
-        duration=end_time - start_time,
-        start_time=start_time,
-        end_time=end_time,
-        status_dict=dict(sorted(ends.items())),
-        duplicates=duplicates,
-        error_classes=dict(sorted(classes.items())),
-        tar_sha256=tar_sha256,
-        rows_digest=rows_digest,
-    )
+    return {
+        "count": rows_of(ends),
+        "successes": successes,
+        "failed_to_download": statuses[Status.FAILED_TO_DOWNLOAD],
+        "failed_to_resize": statuses[Status.FAILED_TO_RESIZE],
+        "status_dict": dict(sorted(ends.items())),
+        "error_classes": dict(sorted(classes.items())),
+    }

@@ -1,83 +1,76 @@
-"""The seeded order of a subset, cut into output shards: their borders, found by a shuffle of uids alone.
+"""The seeded order of a subset, cut into output shards.
 
-A member's place is its rank by the drawing key, (hash of seed and uid, uid), 24 bytes. Members go to buckets
-by their hash's leading bits; a bucket sorts its keys, and, knowing how many lie in the buckets before it,
-picks those that begin an output shard. So no step holds more than a bucket, and the order depends on seed and
-members alone.
+A member's place is its rank by the order key, (hash of seed, uid and copy; uid; copy), 28 bytes; a uid that stands
+three times in the subset has copies 0, 1 and 2, which lie apart. Ranks are never computed: a shard is known by its
+first key. Two passes over the members find those keys, holding no more than a slice, the histogram and the few keys
+that share a bin with a border: under 1 GB at a billion members.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import AsDict
 
 from pipelines.thresholds import hash_of
-from schemas.members import as_raw, as_strings, load_members
+from schemas.members import as_raw, as_strings
 
-BUCKET_MEMBERS = 1_000_000
-SLICE_MEMBERS = 250_000
-
-
-def order_keys(raw: np.ndarray, seed: int) -> np.ndarray:
-    """Uid bytes uint8[N, 16] -> bytes[N] of 24 that sort in the seeded order."""
-    hashes = hash_of(raw, seed).astype(">u8").view(np.uint8).reshape(len(raw), 8)
-    return as_strings(np.concatenate([hashes, raw], axis=1))
+SLICE_MEMBERS = 1 << 20
+_MOST_BIN_BITS = 24
+_MEMBERS_PER_BIN_BITS = 6
 
 
-def shard_of(keys: np.ndarray, borders: list[bytes]) -> np.ndarray:
-    """int64[N]: the output shard of each order key; ``borders`` are the shards' first keys, but shard 0's."""
-    return np.searchsorted(np.array(borders, "S24"), keys, side="right")
+def order_keys(raw: np.ndarray, copies: np.ndarray, seed: int) -> np.ndarray:
+    """Uids uint8[N, 16] and the numbers of their copies [N] -> bytes[N] of 28 that sort in the seeded order."""
+    halves = np.ascontiguousarray(raw).view(">u8").astype(np.uint64)
+    halves[:, 1] ^= copies.astype(np.uint64)
+    hashes = hash_of(halves.astype(">u8").view(np.uint8), seed).astype(">u8").view(np.uint8).reshape(len(raw), 8)
+    numbers = copies.astype(">u4").view(np.uint8).reshape(len(raw), 4)
+    return as_strings(np.concatenate([hashes, raw, numbers], axis=1))
 
 
-class ShardBorders(beam.PTransform):
-    """Slices (start, stop) of a members file -> one sorted list of the shards' first keys, but shard 0's."""
-
-    def __init__(self, members_path: str, members: int, seed: int, shard_size: int) -> None:
-        super().__init__()
-        self.members_path = members_path
-        self.buckets = -(-members // BUCKET_MEMBERS)
-        self.seed = seed
-        self.shard_size = shard_size
-
-    def expand(self, slices: beam.PCollection[tuple[int, int]]) -> beam.PCollection[list[bytes]]:
-        buckets = (
-            slices
-            | "Keys" >> beam.FlatMap(keys_of_slice, self.members_path, self.seed, self.buckets)
-            | "By bucket" >> beam.GroupByKey()
-            | "Sort" >> beam.MapTuple(lambda bucket, parts: (bucket, np.sort(np.concatenate(list(parts)))))
-        )
-        counts = buckets | "Count" >> beam.MapTuple(lambda bucket, keys: (bucket, len(keys)))
-        return (
-            buckets
-            | "Pick" >> beam.FlatMap(first_keys, AsDict(counts), self.shard_size)
-            | "Gather" >> beam.combiners.ToList()
-            | "In order" >> beam.Map(sorted)
-        )
+def shard_of(keys: np.ndarray, borders: np.ndarray) -> np.ndarray:
+    """int64[N]: the output shard of each order key."""
+    return np.searchsorted(borders, keys, side="right")
 
 
-def slices_of(members: int) -> list[tuple[int, int]]:
-    """Pieces of a members file that a worker hashes at a time."""
-    return [(start, min(start + SLICE_MEMBERS, members)) for start in range(0, members, SLICE_MEMBERS)]
+def find_borders(members: np.ndarray, seed: int, shard_size: int) -> np.ndarray:
+    """Members, bytes[N] of 16, ascending -> the first key of each output shard but shard 0, ascending.
+
+    Shard k has the members of rank [k * shard_size, (k + 1) * shard_size) by order key. ``members`` may be mapped
+    into memory.
+    """
+    bits = min(_MOST_BIN_BITS, max(1, len(members).bit_length() - _MEMBERS_PER_BIN_BITS))
+    histogram = np.zeros(1 << bits, np.int64)
+    for keys in _slices_of_keys(members, seed):
+        np.add.at(histogram, _bin_of(keys, bits), 1)
+    ranks = np.arange(shard_size, len(members), shard_size)
+    ends = np.cumsum(histogram)
+    bins = np.searchsorted(ends, ranks, side="right")
+    has_border = np.zeros(1 << bits, bool)
+    has_border[bins] = True
+    near = [keys[has_border[_bin_of(keys, bits)]] for keys in _slices_of_keys(members, seed)]
+    candidates = np.sort(np.concatenate([np.zeros(0, "S28"), *near]))
+    # Of all keys only those that share a bin with a border are here; the others before it have left its rank.
+    others = np.cumsum(np.where(has_border, 0, histogram))
+    return candidates[ranks - others[bins]]
 
 
-def keys_of_slice(
-    piece: tuple[int, int], members_path: str, seed: int, buckets: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """The order keys of a slice by bucket."""
-    keys = order_keys(as_raw(load_members(members_path)[slice(*piece)]), seed)
+def copies_of(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How often each of N stands, int64[N] -> for all M that there are then: which of the N, and which copy of it."""
+    index = np.repeat(np.arange(len(times)), times)
+    return index, np.arange(len(index)) - np.repeat(np.cumsum(times) - times, times)
+
+
+def _slices_of_keys(members: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(members), SLICE_MEMBERS):
+        part = members[start : start + SLICE_MEMBERS]
+        firsts = np.searchsorted(part, part, "left")
+        before = start - np.searchsorted(members, part[0], "left")  # copies of the first one, in the slices before
+        copies = np.arange(len(part)) - firsts + np.where(firsts == 0, before, 0)
+        yield order_keys(as_raw(part), copies, seed)
+
+
+def _bin_of(keys: np.ndarray, bits: int) -> np.ndarray:
     leading = as_raw(keys)[:, :4].copy().view(">u4").reshape(-1).astype(np.int64)
-    bucket_of = leading * buckets >> 32
-    for bucket in np.unique(bucket_of).tolist():
-        yield bucket, keys[bucket_of == bucket]
-
-
-def first_keys(sorted_bucket: tuple[int, np.ndarray], counts: dict[int, int], shard_size: int) -> Iterator[bytes]:
-    """The keys of a sorted bucket that begin an output shard but shard 0; ``counts``: buckets' sizes."""
-    bucket, keys = sorted_bucket
-    before = sum(count for other, count in counts.items() if other < bucket)
-    places = np.arange(before, before + len(keys))
-    for key in as_raw(keys[(places % shard_size == 0) & (places > 0)]):
-        yield key.tobytes()
+    return leading >> (32 - bits)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import fsspec
+import xxhash
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
@@ -194,11 +195,23 @@ def write_if_changed(path: str, data: bytes) -> None:
 
 def sha256_file(path: str) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
+    return _digest_file(path, hashlib.sha256())
+
+
+def xxh3_file(path: str) -> str:
+    """Hex XXH3 (128 bits) of a file's bytes: ten times as fast as SHA-256.
+
+    For large files beside whose digest anyone who changes them can also change the digest: it tells damage, and that
+    is all that any digest there could.
+    """
+    return _digest_file(path, xxhash.xxh3_128())
+
+
+def _digest_file(path: str, digest: Any) -> str:
     with open_read(path) as stream:
         while block := stream.read(1 << 22):
             digest.update(block)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def sha256_text(*parts: Any) -> str:

@@ -21,10 +21,27 @@ from schemas import files
 from schemas.errors import InputError
 from schemas.recipe import STAGE_OPTIONS
 
-STAGE_FOLDERS = ("shards", "scores", "selection", "subsets", "samples")
+STAGE_FOLDERS = ("shards", "scores", "filters", "dedup", "selection", "subsets", "samples", "tokenizer")
 STAGE_PARENTS = ("resharded", "models", "evaluations")
 """The folders of a run that one stage fills, and those that hold one such folder a subset or model."""
 VERSIONED = ("clipsieve", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
+
+
+class Takedown(BaseModel):
+    """Pairs that were removed from a folder after its stage had finished."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    opt_out: str
+    """Digest of the list that named them."""
+    begun_at: str
+    finished_at: str
+    pairs: int
+    """How many of the folder's pairs, each counted once."""
+    counts: dict[str, int]
+    """The folder's counts before."""
+    digests: list[str]
+    """Before: the folder's own, those of its earlier states, and SHA-256 of each file that may have been an input."""
 
 
 class Manifest(BaseModel):
@@ -33,7 +50,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     stage: str
-    status: Literal["running", "complete"] = "running"
+    status: Literal["running", "complete", "takedown"] = "running"
+    """takedown: complete, and pairs are being removed; the files do not agree until that has ended."""
     recipe: dict[str, Any]
     inputs: dict[str, str]
     versions: dict[str, str]
@@ -44,11 +62,19 @@ class Manifest(BaseModel):
     """Digest of the folder's data, times left out: equal for two runs of one recipe on one input."""
     earlier: list[Manifest] = []
     """What this manifest was each time that the folder was complete and then added to, without their own
-    ``earlier``; the files that they describe are still there, unchanged."""
+    ``earlier``; the files that they describe are still there, unchanged but for the pairs that takedowns removed."""
+    takedowns: list[Takedown] = []
 
     @property
     def complete(self) -> bool:
         return self.status == "complete"
+
+    @property
+    def unfinished(self) -> str:
+        """Of a folder that is not complete, what has to be done first."""
+        if self.status == "takedown":
+            return "a takedown is half done there; run it again, with the same list, to its end first"
+        return f"{self.stage} is not finished there; run it again to its end first"
 
 
 def manifest_path(folder: str, stage: str | None = None) -> str:
@@ -110,7 +136,8 @@ def reopen(folder: str, complete: Manifest, recipe: dict[str, Any], inputs: dict
         inputs=inputs,
         versions=_versions(),
         started_at=now(),
-        earlier=[*complete.earlier, complete.model_copy(update={"earlier": []})],
+        earlier=[*complete.earlier, complete.model_copy(update={"earlier": [], "takedowns": []})],
+        takedowns=complete.takedowns,
     )
     _write(folder, again)
     return again
@@ -136,6 +163,19 @@ def finish(folder: str, manifest: Manifest, counts: dict[str, int], digest: str)
     return done
 
 
+def begin_takedown(folder: str, manifest: Manifest) -> None:
+    """Mark a complete folder as one from which pairs are being removed: no stage goes on from it."""
+    _write(folder, manifest.model_copy(update={"status": "takedown"}))
+
+
+def finish_takedown(folder: str, changed: Manifest, record: Takedown | None) -> Manifest:
+    """Close a folder after a takedown with its ``changed`` manifest; no record where it held none of the pairs."""
+    takedowns = [*changed.takedowns, *([record] if record else [])]
+    done = changed.model_copy(update={"status": "complete", "takedowns": takedowns})
+    _write(folder, done)
+    return done
+
+
 def input_digest(path: str) -> str:
     """Digest of a stage's input: of a folder of ours, its manifest's; of a foreign one, of its files' names and sizes;
     of a file, of its bytes."""
@@ -151,7 +191,7 @@ def input_digest(path: str) -> str:
         )
         return files.sha256_text(*(f"{name} {size}" for name, size in listing))
     if not manifest.complete or manifest.digest is None:
-        raise InputError(f"{path}: {manifest.stage} is not finished there; run it again to its end first")
+        raise InputError(f"{path}: {manifest.unfinished}")
     return manifest.digest
 
 
@@ -159,6 +199,13 @@ def earlier_digests(path: str) -> list[str]:
     """What `input_digest` was of a folder of ours before files were added to it; of any other path, nothing."""
     manifest = read_manifest(path)
     return [str(before.digest) for before in manifest.earlier] if manifest else []
+
+
+def known_digests(made: Manifest) -> set[str]:
+    """The digests under which other folders may know the one of the manifest ``made``: the data's as it is and as it
+    was before files were added or pairs were removed."""
+    before = {digest for takedown in made.takedowns for digest in takedown.digests}
+    return before | {str(state.digest) for state in (made, *made.earlier)}
 
 
 def stages(run_dir: str) -> dict[str, Manifest]:
@@ -199,6 +246,8 @@ def _refuse_difference(
     inputs: dict[str, str],
     grown: Mapping[str, Collection[str]],
 ) -> None:
+    if manifest.status == "takedown":
+        raise InputError(f"{folder}: {manifest.unfinished}")
     if manifest.stage != stage:
         raise InputError(f"{folder}: holds the output of {manifest.stage}, not of {stage}; choose another --out")
     options = STAGE_OPTIONS[stage]

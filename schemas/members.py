@@ -1,31 +1,48 @@
-"""The members of a subset file, whoever wrote it: DataComp's npy, or a Parquet with uid."""
+"""The members of a subset file, whoever wrote it: DataComp's npy, a Parquet with uid, or a list of uids."""
 
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
 from schemas import files, tables
 from schemas.errors import InputError
-from schemas.uid import UID_U64_PAIR, from_u64_pairs, uid_bytes, uid_strings
+from schemas.uid import UID_PATTERN, UID_U64_PAIR, from_u64_pairs, uid_bytes, uid_strings
 
 _NPY_MAGIC = b"\x93NUMPY"
+_ONLY_UIDS = re.compile(rb"(?:[0-9a-f]{32}\n)*")
 
 
 def read_members(path: str) -> np.ndarray:
-    """The members' uids as bytes[N] of 16, ascending.
-
-    An npy holds (upper64, lower64) pairs, with numpy's header or, as DataComp's memory maps, without; sorted
-    or not. Raises InputError when the file is of another kind, or a uid stands in it twice.
-    """
-    raw = _read_parquet(path) if path.endswith(".parquet") else _read_npy(path)
-    members = np.sort(as_strings(raw))
+    """`read_subset` for those to whom a member is a member: a uid that stands twice is an InputError."""
+    members = read_subset(path)
     repeated = members[1:] == members[:-1]
     if repeated.any():
         uid = uid_strings(as_raw(members[int(np.argmax(repeated)) :][:1]))[0]
         raise InputError(f"{path}: uid {uid} stands in it twice; a subset holds a pair once")
+    return members
+
+
+def read_subset(path: str) -> np.ndarray:
+    """The members' uids as bytes[N] of 16, ascending, each as often as it stands in the file.
+
+    A ``.parquet`` has a column ``uid``, a ``.txt`` a uid a line, both in any order. Any other file holds (upper64,
+    lower64) pairs, with numpy's header or, as DataComp's memory maps, without, and must be sorted: DataComp's
+    resharder bisects it, and would lose what is out of order. Raises InputError when the file is of another kind, or
+    is not sorted, with the number of uids out of order.
+    """
+    if path.endswith((".parquet", ".txt")):
+        return np.sort(as_strings(_read_parquet(path) if path.endswith(".parquet") else _read_list(path)))
+    members = as_strings(_read_npy(path))
+    out_of_order = int(np.count_nonzero(members[1:] < members[:-1]))
+    if out_of_order:
+        raise InputError(
+            f"{path}: not sorted: {out_of_order} of its {len(members)} uids are less than the one before; "
+            "write it again after numpy.sort"
+        )
     return members
 
 
@@ -60,6 +77,21 @@ def find(members: np.ndarray, raw: np.ndarray) -> np.ndarray:
     uids = as_strings(raw)
     places = np.minimum(np.searchsorted(members, uids), len(members) - 1)
     return members[places] == uids
+
+
+def count(members: np.ndarray, raw: np.ndarray) -> np.ndarray:
+    """int64[N]: how often each of the uids uint8[N, 16] stands among ``members``, which are in ascending order."""
+    uids = as_strings(raw)
+    return np.searchsorted(members, uids, "right") - np.searchsorted(members, uids, "left")
+
+
+def _read_list(path: str) -> np.ndarray:
+    data = files.read_bytes(path)
+    if not _ONLY_UIDS.fullmatch(data):
+        for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+            if line and not UID_PATTERN.fullmatch(line):
+                raise InputError(f"{path}: line {number}: {line[:80]!r} is not a uid (32 hex digits, in lower case)")
+    return np.frombuffer(bytes.fromhex(data.decode()), np.uint8).reshape(-1, 16)
 
 
 def _read_npy(path: str) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A CLIP model as it passes between rooms: a folder that open_clip reads as ``local-dir:FOLDER``.
 
-It holds ``open_clip_config.json``, ``open_clip_model.safetensors`` and ``bpe.txt.gz`` (the tokenizer's merges). Nothing
-is unpickled: weights are safetensors, or a foreign checkpoint that torch reads with ``weights_only=True`` (law 7).
+It holds ``open_clip_config.json``, ``open_clip_model.safetensors`` and the tokenizer's files (``bpe.txt.gz``,
+``spiece.model``, or Hugging Face's). Nothing is unpickled: weights are safetensors, or a foreign checkpoint that torch
+reads with ``weights_only=True`` (law 7).
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from safetensors import SafetensorError
 
 from schemas import files
 from schemas.errors import InputError
-from schemas.tokenizer import Tokenizer, tokenizer_for, truncated_bpe
+from schemas.tokenizer import Tokenizer, portable_text_cfg, resolved_text_cfg, tokenizer_files, tokenizer_for
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
-MERGES_NAME = "bpe.txt.gz"
+_PROBE = ("A photo of 3 Größe-XL red &amp; blue  CATS!!", "猫と犬 🐱 https://example.org/?a=1", "word " * 100)
+"""Captions in which tokenizers differ: case, entities, spaces, digits, other scripts, and more than any context."""
 FORMS = "open_clip:MODEL/PRETRAINED, open_clip:MODEL@FILE, or a model folder"
 
 
@@ -65,15 +67,17 @@ def load_model(spec: str) -> LoadedModel:
     if open_clip.get_model_config(name) is None:
         raise InputError(f"{spec}: open_clip knows no model {name!r}; see open_clip.list_models()")
     config = open_clip.get_model_config(name)
-    return _build(spec, name, pretrained, config)
+    return _build(spec, name, pretrained, config, config["text_cfg"])
 
 
 def save_model(folder: str, model: torch.nn.Module, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any]) -> None:
     """Write a model folder; ``model`` is an open_clip model of ``model_cfg``."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+    portable = {**model_cfg, "text_cfg": portable_text_cfg(model_cfg["text_cfg"])}
+    config = {"model_cfg": portable, "preprocess_cfg": preprocess_cfg}
     files.write_bytes(files.join(folder, CONFIG_NAME), json.dumps(config, indent=1).encode())
-    files.write_bytes(files.join(folder, MERGES_NAME), truncated_bpe(model_cfg["text_cfg"]["vocab_size"]))
+    for name, content in tokenizer_files(model_cfg["text_cfg"]).items():
+        files.write_bytes(files.join(folder, name), content)
     files.write_bytes(files.join(folder, WEIGHTS_NAME), safetensors.torch.save(weights))
 
 
@@ -87,10 +91,12 @@ def _load_folder(folder: str) -> LoadedModel:
         model_cfg = json.loads(config_path.read_text("utf-8"))["model_cfg"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{config_path}: not an open_clip configuration ({error!r})") from error
-    return _build(folder, f"local-dir:{folder}", None, model_cfg)
+    return _build(folder, f"local-dir:{folder}", None, model_cfg, resolved_text_cfg(model_cfg["text_cfg"], folder))
 
 
-def _build(spec: str, name: str, pretrained: str | None, model_cfg: dict[str, Any]) -> LoadedModel:
+def _build(
+    spec: str, name: str, pretrained: str | None, model_cfg: dict[str, Any], text_cfg: dict[str, Any]
+) -> LoadedModel:
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, weights_only=True)
     except (
@@ -104,19 +110,15 @@ def _build(spec: str, name: str, pretrained: str | None, model_cfg: dict[str, An
     ) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{spec}: the model cannot be loaded: {reason}") from error
-    text_cfg = model_cfg["text_cfg"]
-    return LoadedModel(
-        spec,
-        model.eval().float(),
-        preprocess,
-        tokenizer_for(text_cfg),
-        _digest(model, repr(preprocess), text_cfg),
-    )
+    tokenizer = tokenizer_for(text_cfg)
+    digest = _digest(model, repr(preprocess), model_cfg["text_cfg"], tokenizer)
+    return LoadedModel(spec, model.eval().float(), preprocess, tokenizer, digest)
 
 
-def _digest(model: torch.nn.Module, preprocess: str, text_cfg: dict[str, Any]) -> str:
+def _digest(model: torch.nn.Module, preprocess: str, text_cfg: dict[str, Any], tokenizer: Tokenizer) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps(text_cfg, sort_keys=True, default=str).encode())
+    digest.update(tokenizer(_PROBE).numpy().tobytes())  # a tokenizer's name says little: its files may change
     digest.update(_without_addresses(preprocess).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -38,6 +38,17 @@ Count = Annotated[
 ]
 
 
+def _split_names(value: Any) -> Any:
+    """``A,B`` as A and B, within a list too."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, (list, tuple)):
+        return value
+    return tuple(name for text in values for name in str(text).split(",") if name)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+
+
 def size_name(size: int) -> str:
     """The shortest exact name of a number of pairs, `parse_size`'s inverse: 10_000_000 is ``10M``, 1500 is ``1500``."""
     for unit, scale in (("B", 10**9), ("M", 10**6)):
@@ -127,12 +138,35 @@ class DownloadOptions(Options):
         return self
 
 
+STORED = "stored"
+"""The reference that is no model: image and text embeddings that lie in the folder already."""
+HeadFile = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*=.+\.safetensors$")]
+
+
 class ScoreOptions(Options):
     """How pairs get their similarity."""
 
-    reference: str = Field("builtin", description="builtin, open_clip:MODEL/PRETRAINED or open_clip:MODEL@FILE")
-    batch_size: Positive = 64
+    references: tuple[str, ...] = Field(
+        ("builtin",),
+        min_length=1,
+        description="builtin, open_clip:MODEL/PRETRAINED, open_clip:MODEL@FILE or a model folder; the first gives "
+        "similarity, further ones similarity_2 and so on; stored: embeddings in clip-retrieval's layout",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="what the references compute in; similarities are stored in fp32 either way"
+    )
+    batch_size: Positive = Field(64, description="pairs in a forward pass; another may change a score's last digits")
+    heads: tuple[HeadFile, ...] = Field(
+        (), description="NAME=FILE.safetensors: a linear head on the first reference's image embeddings, column NAME"
+    )
+    language: bool = Field(False, description="identify the captions' language")
     embeddings: bool = Field(False, description="keep image and text embeddings in fp16 beside the scores")
+
+    @model_validator(mode="after")
+    def _stored_has_no_model(self) -> ScoreOptions:
+        if STORED in self.references and (len(self.references) > 1 or self.embeddings or self.precision != "fp32"):
+            raise ValueError("stored embeddings are scored as they are: no other reference, embeddings or precision")
+        return self
 
 
 def parse_combination(text: str) -> tuple[float, int]:
@@ -141,6 +175,32 @@ def parse_combination(text: str) -> tuple[float, int]:
     if not match or not 0 < float(match[1]) <= 100 or parse_size(match[2]) <= 0:
         raise ValueError(f"{text!r} is not a sample within a subset, as top40_10M")
     return float(match[1]), parse_size(match[2])
+
+
+class FilterOptions(Options):
+    """Which pairs may be selected at all."""
+
+    rules: tuple[str, ...] = Field(
+        ("basic",),
+        description='a named rule or set, as basic, or a condition, as "few_words: caption_words > 4"; see --list',
+    )
+
+
+class DedupOptions(Options):
+    """Which pairs repeat another."""
+
+    methods: tuple[Literal["exact", "perceptual", "thumbnail", "semantic"], ...] = Field(
+        ("exact", "perceptual", "thumbnail"),
+        min_length=1,
+        description="exact (bytes, uid), perceptual (hashes), thumbnail (pixels; finds crops) or semantic (embeddings)",
+    )
+    max_hamming: Annotated[int, Field(ge=0, le=12)] = Field(
+        4, description="perceptual: most bits of 64 in which two hashes may differ"
+    )
+    min_cosine: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.97, description="semantic: least cosine of two image embeddings"
+    )
+    seed: Seed = Field(0, description="decides the clusters in which near vectors are looked for")
 
 
 class SelectOptions(Options):
@@ -176,32 +236,124 @@ class ReshardOptions(Options):
 
     shard_size: Positive = Field(10_000, description="samples in a shard")
     seed: Seed = Field(0, description="decides the order of the samples")
+    allow_missing: bool = Field(False, description="leave out, and count, members that are not in the shards")
+
+
+class TokenizerOptions(Options):
+    """How a SentencePiece model is trained."""
+
+    vocab_size: Positive = Field(32_000, description="pieces, the special ones included")
+    canonicalize: bool = Field(False, description="captions in lower case, without punctuation, as big_vision has them")
+    captions: Count = Field(10_000_000, description="captions to train on, drawn where there are more")
+    seed: Seed = Field(0, description="decides which captions are drawn")
 
 
 class TrainOptions(Options):
     """One training run."""
 
+    may_change = frozenset(
+        {
+            "workers",
+            "checkpoint_steps",
+            "checkpoint_minutes",
+            "log_steps",
+            "tensorboard",
+            "collective_timeout",
+            "any_code",
+            "tokenizer",
+            "initial",
+        }
+    )
+    """The last two are paths; the manifest's inputs say what lies there."""
+
     tower: str = Field("vit-tiny-64", description="a tower of training/towers, or the path of an open_clip config")
     samples: Count = Field(100_000, description="samples seen in the whole run, as 100000 or 10M")
     batch_size: Positive = Field(256, description="pairs in a step over all processes")
     optimizer: Literal["adamw", "adafactor"] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="at its peak")
+    learning_rate_batch: Positive | None = Field(
+        None, description="batch size that learning_rate is given for, as CLIPA's 256; none: the run's own"
+    )
     weight_decay: Annotated[float, Field(ge=0)] = 0.2
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     grad_clip: Annotated[float, Field(gt=0)] | None = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
-    augment: Literal["none", "crop_flip"] = Field("none", description="none: squash to the tower's size")
+    strategy: Literal["clip", "siglip", "slip"] = Field("clip", description="the loss: CLIP's, SigLIP's or SLIP's")
+    slip_width: Positive = Field(4096, description="hidden width of SLIP's head")
+    augment: Literal["none", "crop", "crop_flip", "randaugment", "stacked_randaugment"] = Field(
+        "none", description="none (resize alone), crop (SLIP's), crop_flip, randaugment or stacked_randaugment"
+    )
+    initial: str | None = Field(
+        None, description="model that the weights come from, a model folder or open_clip:MODEL@FILE; none: new weights"
+    )
+    tokenizer: str | None = Field(
+        None, description="SentencePiece model, as `clipsieve tokenizer` makes one; none: as the tower says, or CLIP's"
+    )
+    canonicalize: bool = Field(False, description="captions in lower case, without punctuation, as big_vision has them")
+    image_size: Positive | None = Field(None, description="pixels of the tower's input; none: as the tower says")
+    context_length: Positive | None = Field(None, description="tokens of the text tower; none: as the tower says")
+    image_mask: Literal["none", "random", "grid", "block"] = Field(
+        "none", description="patches that a ViT trains on: random is FLIP's; grid keeps 1 of 4; block keeps a square"
+    )
+    image_mask_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="share of the patches that a random or block mask drops"
+    )
+    text_mask: Literal["truncate", "random", "block", "syntax"] = Field(
+        "truncate", description="which tokens of a caption longer than the context the tower sees (CLIPA)"
+    )
+    lock_image: bool = Field(False, description="train the text tower alone, on an initial image tower (LiT)")
+    accumulate: Positive = Field(1, description="micro-batches that a step's batch is computed in, with one loss")
     workers: Positive = Field(1, description="decoding threads")
-    checkpoint_steps: Positive = Field(500, description="steps between checkpoints")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="what several processes share: the batch (ddp), or weights and optimizer state too (fsdp)"
+    )
+    checkpoint_activations: bool = Field(
+        False, description="keep each layer's input alone and compute the layer again for its gradient"
+    )
+    compile: bool = Field(False, description="compile the towers' layers with torch.compile")
+    collective_timeout: Seconds = Field(600.0, description="seconds that a process waits for the others")
+    checkpoint_steps: Positive = Field(500, description="steps between checkpoints, at most")
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(10.0, description="minutes between checkpoints, at most")
+    any_code: bool = Field(False, description="go on from a checkpoint that another version of the trainer wrote")
     log_steps: Positive = Field(20, description="steps between log lines")
+    tensorboard: bool = Field(False, description="write the log to OUT/tensorboard too")
     seed: Seed = 0
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """``learning_rate``, scaled linearly from ``learning_rate_batch`` to the run's batch (CLIPA's tables)."""
+        return self.learning_rate * self.batch_size / (self.learning_rate_batch or self.batch_size)
+
+    @model_validator(mode="after")
+    def _views_of_slip(self) -> TrainOptions:
+        if self.strategy == "slip" and self.augment in ("none", "randaugment"):
+            raise ValueError("strategy slip compares crops: give augment crop (the paper's), or another that crops")
+        return self
 
 
 class EvaluateOptions(Options):
     """One evaluation of a model."""
 
-    tasks: tuple[str, ...] = Field((), description="names of task folders under --data; none: all that are there")
+    may_change = frozenset({"batch_size"})
+
+    tasks: Names = Field(
+        (),
+        description="tasks under --data, by folder or DataComp's name, commas between; none: all that are there",
+        json_schema_extra={"flag": "--tasks"},
+    )
+    protocols: Names = Field(
+        ("zeroshot", "retrieval", "multilabel"),
+        description="what is done with each task that it fits, commas between: zeroshot, retrieval, multilabel, and "
+        "where there is a training split linear_probe, few_shot_5, few_shot_10",
+        json_schema_extra={"flag": "--protocols"},
+    )
+    preset: Literal["openclip", "paper"] = Field(
+        "openclip", description="openclip: the model's own preprocessing; paper: big_vision's, and its prompts"
+    )
+    prompts: str = Field(
+        "own", description="own (the task folder's), openai (80), simple (7), name, or a file of templates with {c}"
+    )
     batch_size: Positive = 128
 
 
@@ -209,10 +361,19 @@ class TrainStage(TrainOptions):
     """A named training run of a recipe; its folder is models/NAME."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    subset: str | None = Field(None, description="a subset's or sample's name, as top40; none: every scored pair")
+    subset: str | dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+        None, description="a subset's or sample's name, or several with their weights; none: every scored pair"
+    )
+    initial: str | None = Field(None, description="the name of a run above, or as on the command line")
 
     def options(self) -> TrainOptions:
         return TrainOptions(**self.model_dump(exclude={"name", "subset"}))
+
+    def weighted_subsets(self) -> list[tuple[str, str]]:
+        """The names of the subsets, each with what follows its path on the command line: nothing, or ``=WEIGHT``."""
+        if isinstance(self.subset, dict):
+            return [(name, f"={weight:g}") for name, weight in self.subset.items()]
+        return [(self.subset, "")] if self.subset else []
 
 
 class ReshardStage(ReshardOptions):
@@ -222,6 +383,24 @@ class ReshardStage(ReshardOptions):
 
     def options(self) -> ReshardOptions:
         return ReshardOptions(**self.model_dump(exclude={"subset"}))
+
+
+class FilterStage(FilterOptions):
+    """The filters of a recipe; `select` then keeps to them."""
+
+    targets: str | None = Field(None, description="embeddings of a target set, for image_based")
+
+    def options(self) -> FilterOptions:
+        return FilterOptions(**self.model_dump(exclude={"targets"}))
+
+
+class DedupStage(DedupOptions):
+    """The repeats of a recipe; `select` then leaves them out."""
+
+    tasks: str | None = Field(None, description="folder of evaluation tasks whose images no pair may repeat")
+
+    def options(self) -> DedupOptions:
+        return DedupOptions(**self.model_dump(exclude={"tasks"}))
 
 
 class EvaluateStage(EvaluateOptions):
@@ -240,11 +419,26 @@ class Recipe(Options):
     opt_out: str | None = Field(None, description="list of what no stage may use; looked up as the table is")
     download: DownloadOptions | None = None
     score: ScoreOptions | None = None
+    filter: FilterStage | None = None
+    dedup: DedupStage | None = None
     select: SelectOptions | None = None
     reshard: tuple[ReshardStage, ...] = ()
+    tokenizer: TokenizerOptions | None = Field(None, description="trained on the shards' captions for all runs")
     train: tuple[TrainStage, ...] = ()
     evaluate: EvaluateStage | None = None
     report: bool = False
+
+    @model_validator(mode="after")
+    def _runs_in_order(self) -> Recipe:
+        names = [run.name for run in self.train]
+        if len(set(names)) < len(names):
+            raise ValueError("two training runs have one name")
+        for index, run in enumerate(self.train):
+            if run.initial in names[index:]:
+                raise ValueError(f"train {run.name}: its initial run {run.initial!r} has to stand before it")
+            if self.tokenizer and (run.tokenizer or run.canonicalize):
+                raise ValueError(f"train {run.name}: the recipe's tokenizer says the run's tokenizer and canonicalize")
+        return self
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -274,8 +468,11 @@ def parse_options(model: type[Any], content: dict[str, Any], where: str) -> Any:
 STAGE_OPTIONS: dict[str, type[Options]] = {
     "download": DownloadOptions,
     "score": ScoreOptions,
+    "filter": FilterOptions,
+    "dedup": DedupOptions,
     "select": SelectOptions,
     "reshard": ReshardOptions,
+    "tokenizer": TokenizerOptions,
     "train": TrainOptions,
     "evaluate": EvaluateOptions,
 }

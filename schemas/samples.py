@@ -1,7 +1,8 @@
 """Shards as every room reads them: plain tar files in img2dataset's layout, their Parquet beside them.
 
 A sample is the run of members that share a stem: ``000000012.jpg``, ``000000012.txt``, ``000000012.json``.
-Tar members are hostile: only regular files whose names are ``[0-9a-z]+.[0-9a-z]+`` are read, nothing is extracted.
+Tar members are hostile: only regular files whose names are ``KEY.EXTENSION`` are read, nothing is extracted. A key is
+letters and digits; where a pair stands several times, ``-`` and its number follow, as DataComp's resharder has it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import IO
 from schemas import files
 from schemas.errors import InputError
 
-MEMBER_PATTERN = re.compile(r"([0-9a-z]+)\.([0-9a-z]+)")
+MEMBER_PATTERN = re.compile(r"([0-9a-z]+(?:-[0-9]+)*)\.([0-9a-z]+)")
 IMAGE_EXTENSIONS = ("jpg", "png", "webp")
 
 

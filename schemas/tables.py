@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -118,9 +119,32 @@ SCORES = Table(
             _column("key", pa.string(), "name of the sample in its shard"),
             _SIMILARITY,
             _column("reference", pa.string(), "digest of the reference's weights, preprocessing and tokenizer"),
+            _column("precision", pa.string(), "what the reference computed in: fp32 or bf16; null: not by us"),
             _column("caption_chars", pa.int32(), "characters in the caption"),
             _column("caption_words", pa.int32(), "words in the caption, split at white space"),
             _column("language", pa.string(), "ISO 639-1 code; null where no language identifier ran"),
+        ]
+    ),
+)
+
+FILTERS = Table(
+    "filters",
+    pa.schema(
+        [
+            _UID,
+            _column("reject_reason", pa.string(), "the first rule that rejects the pair; null: kept"),
+        ]
+    ),
+)
+"""Behind these, a column of bool for each rule: whether it rejects the pair, whatever the others do."""
+
+DEDUP = Table(
+    "dedup",
+    pa.schema(
+        [
+            _UID,
+            _column("duplicate_of", pa.string(), "uid of the pair kept in its stead, or TASK:KEY; null: kept"),
+            _column("method", pa.string(), "what found the two alike; null: kept"),
         ]
     ),
 )
@@ -145,6 +169,29 @@ SELECTION = Table(
 
 SUBSET = Table("subset", pa.schema([_UID, _SIMILARITY, _QUANTILE]))
 
+TRAIN_LOG_NAME = "log.parquet"
+TRAIN_LOG = Table(
+    "training log",
+    pa.schema(
+        [
+            _column("step", pa.int64(), "steps done", nullable=False),
+            _column("samples_seen", pa.int64(), "pairs trained on, repeats included", nullable=False),
+            _column("epoch", pa.float64(), "samples_seen by the pairs of the subset", nullable=False),
+            _column("loss", pa.float64(), "mean over the step's batch; its parts follow the table", nullable=False),
+            _column("learning_rate", pa.float64(), "of the step", nullable=False),
+            _column("logit_scale", pa.float64(), "what the cosines are multiplied by", nullable=False),
+            _column("temperature", pa.float64(), "1 / logit_scale", nullable=False),
+            _column("grad_norm", pa.float64(), "of all gradients, before clipping", nullable=False),
+            _column("samples_per_second", pa.float64(), "since the row before", nullable=False),
+            _column("data_wait_share", pa.float64(), "share of that time spent waiting for data", nullable=False),
+            _column("resident_bytes", pa.int64(), "most memory that the first process held", nullable=False),
+            _column("device_bytes", pa.int64(), "most GPU memory that it held; null: on a CPU"),
+            _column("gflops", pa.float64(), "spent on training so far, as the ledger counts, / 10^9", nullable=False),
+            _column("mfu", pa.float64(), "FLOP/s by the devices' bf16 peak; null: the peak is not known"),
+        ]
+    ),
+)
+
 _SAMPLE_ID = _column("id", pa.string(), "key of the sample in the task's tar files", nullable=False)
 _RANK = _column("rank", pa.int32(), "candidates that stand before the right one; 0 is the best", nullable=False)
 
@@ -157,6 +204,25 @@ ZERO_SHOT_SAMPLES = Table(
             _column("prediction", pa.int32(), "index of the class of highest similarity", nullable=False),
             _column("correct", pa.bool_(), "whether the two are the same", nullable=False),
             _RANK,
+        ]
+    ),
+)
+
+FEW_SHOT_SAMPLES = Table(
+    "few-shot samples",
+    pa.schema(
+        [*ZERO_SHOT_SAMPLES.schema, _column("seed", pa.int32(), "of the draw of the support set", nullable=False)]
+    ),
+)
+
+MULTILABEL_SAMPLES = Table(
+    "multilabel samples",
+    pa.schema(
+        [
+            _SAMPLE_ID,
+            _column("class_index", pa.int32(), "index of a class; an image has a row a class", nullable=False),
+            _column("is_of", pa.bool_(), "whether the image is of that class", nullable=False),
+            _column("rank", pa.int32(), "images more similar to that class; 0 is the best", nullable=False),
         ]
     ),
 )
@@ -270,6 +336,19 @@ def table_writer(table: Table, path: str) -> Iterator[Callable[[pa.Table], None]
 
         yield write
         writer.write_table(waiting)
+
+
+def filter_rows(path: str, is_kept: Callable[[pa.RecordBatch], np.ndarray]) -> None:
+    """Rewrite a Parquet file, as a stream, with the rows of each batch for which ``is_kept`` gives True, bool[N]."""
+    with (
+        open_parquet(path, streamed=True) as parquet,
+        files.atomic_write(path) as stream,
+        pq.ParquetWriter(
+            stream, parquet.schema_arrow, compression="zstd", use_dictionary=_repeating(parquet.schema_arrow)
+        ) as writer,
+    ):
+        for batch in parquet.iter_batches(ROW_GROUP_ROWS, use_threads=False):
+            writer.write_batch(batch.filter(pa.array(is_kept(batch))), ROW_GROUP_ROWS)
 
 
 def _repeating(schema: pa.Schema) -> list[str]:

@@ -147,7 +147,7 @@ def _write_scores(folder, rows):
         for kind, table in (("scores", tables.SCORES), ("selection", tables.SELECTION)):
             path = str(folder / kind / f"{name}.parquet")
             tables.write_table(pa.Table.from_pylist(own, schema=table.schema), table, path)
-    _finish(folder / "scores", "score", {"reference": "builtin"}, {"pairs": len(rows)})
+    _finish(folder / "scores", "score", {"references": ["builtin"]}, {"pairs": len(rows)})
     _finish(folder / "selection", "select", {"fractions": [20, 40], "seed": 0}, {"eligible": len(eligible)})
     for percent in (20, 40):
         members = eligible[: len(eligible) * percent // 100]
@@ -164,8 +164,10 @@ def _write_model(folder, subset):
     recipe = {"tower": "vit-tiny-64", "samples": 512, "seed": 0, "subset": subset}
     counts = {"pairs": 22 if subset else 55, "samples_seen": 512, "steps": 4}
     folder.mkdir(parents=True)
-    losses = [{"step": step, "loss": 5.0 / step, "samples_per_second": 100.0} for step in (1, 2, 3, 4)]
-    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
+    zeros = {field.name: 0 for field in tables.TRAIN_LOG.schema if not field.nullable}
+    log = [{**zeros, "step": step, "loss": 5.0 / step} for step in (1, 2, 3, 4)]
+    rows = pa.Table.from_pylist(log, schema=tables.TRAIN_LOG.schema)
+    tables.write_table(rows, tables.TRAIN_LOG, str(folder / tables.TRAIN_LOG_NAME))
     _finish(folder, "train", recipe, counts)
 
 

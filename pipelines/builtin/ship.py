@@ -14,7 +14,8 @@ import torch
 
 from schemas import files
 from schemas.manifest import manifest_path
-from schemas.models import CONFIG_NAME, MERGES_NAME, WEIGHTS_NAME
+from schemas.models import CONFIG_NAME, WEIGHTS_NAME
+from schemas.tokenizer import MERGES_NAME
 
 FOLDER = Path(__file__).parent
 

@@ -36,7 +36,7 @@ def finished_manifest(folder: str) -> Manifest:
     found = read_manifest(folder)
     if found is None:
         raise ClipsieveError(f"{folder}: holds no manifest.json, so nothing says what it was made from")
-    expect(found.complete, f"{folder}: {found.stage} is not finished there; run it again to its end")
+    expect(found.complete, f"{folder}: {found.unfinished}")
     return found
 
 

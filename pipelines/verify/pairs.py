@@ -6,8 +6,8 @@ import numpy as np
 
 from pipelines.download_plan import Slice
 from pipelines.pairs import iter_rows, open_pairs, parquet_files
+from pipelines.retry import shards_by_pass
 from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
-from pipelines.verify.passes import shards_by_pass
 from schemas import files, tables
 from schemas.manifest import input_digest
 from schemas.members import as_strings

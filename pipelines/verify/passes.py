@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from pipelines.dead_letters import dead_letters_path, iter_dead_letters, iter_failures
+from pipelines.retry import shards_by_pass
 from pipelines.shards import read_stats, stats_path
 from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
 from schemas import files, tables
 from schemas.manifest import Manifest
 from schemas.outcomes import ErrorClass, Status
-from schemas.samples import list_shards
 from schemas.tables import DEAD_LETTERS, SHARDS
-
-
-def shards_by_pass(folder: str, found: Manifest) -> list[list[str]]:
-    """The names of the shards that each pass of `download` wrote, the first pass's first."""
-    names = list_shards(folder)
-    rows = [found.counts["rows"], *(found.counts[f"pass_{n + 1}_rows"] for n in range(len(found.earlier)))]
-    ends = np.cumsum([-(-count // found.recipe["shard_size"]) for count in rows]).tolist()
-    expect(ends[-1] == len(names), f"{folder}: holds {len(names)} shards, by its manifest's counts it has {ends[-1]}")
-    return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def check_passes(folder: str) -> Check:
@@ -57,7 +47,7 @@ def _check_earlier(folder: str, found: Manifest, passes: Sequence[Sequence[str]]
     for number, (names, before) in enumerate(zip(passes, found.earlier, strict=False)):
         for name in names:
             stats = read_stats(stats_path(folder, name))
-            described.append(f"{name} {stats.tar_sha256} {stats.rows_digest}")
+            described.append(f"{name} {stats.tar_xxh3} {stats.rows_digest}")
         same = files.sha256_text(*described) == before.digest
         expect(same, f"{folder}: the shards of pass {number} are not what they were before pass {number + 1}")
 

@@ -1,4 +1,4 @@
-"""Resharded subsets: the subset's members, all and once, each sample the source's bytes."""
+"""Resharded subsets: the subset's members, all and as often as it has them, each sample the source's bytes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.parts import folder_digest, read_parts
+from pipelines.reshard import MISSING
 from pipelines.rows import read_placed_rows
+from pipelines.tars import is_sample, rename_members
 from pipelines.verify.checks import Check, expect, expect_same_members, finished_manifest
 from pipelines.verify.shards import check_tar
 from schemas import files, tables
 from schemas.manifest import Manifest
-from schemas.members import as_raw, as_strings, find, read_members
+from schemas.members import as_raw, as_strings, find, read_subset
 from schemas.opt_out import OPTED_OUT
 from schemas.samples import list_shards
 from schemas.uid import uid_bytes, uid_strings
@@ -56,7 +58,7 @@ def check_resharded(folder: str, run_dir: str) -> Check:
     for name in names:
         rows = tables.read_table(files.join(folder, f"{name}.parquet"), tables.SHARDS, ("uid", *_PLACE))
         stats = json.loads(files.read_bytes(files.join(folder, f"{name}_stats.json")))
-        digests.append(check_tar(folder, name, rows.select(_PLACE), stats["tar_sha256"], stats["rows_digest"]))
+        digests.append(check_tar(folder, name, rows.select(_PLACE), stats["tar_xxh3"], stats["rows_digest"]))
         uids.append(as_strings(uid_bytes(rows["uid"])))
     listed = read_parts(folder)
     by_name = {part.name: part.digest for part in listed}
@@ -80,21 +82,21 @@ def _compare_members(folder: str, members: np.ndarray, run_dir: str, found: Mani
         for suffix in (".npy", ".parquet"):
             for path in files.list_files(files.join(run_dir, parent), suffix):
                 if files.sha256_file(path) == found.inputs["subset"]:
-                    left_out = _expect_members(folder, members, read_members(path), found.counts.get(OPTED_OUT, 0))
-                    return f"all of {parent}/{files.name_of(path)}{left_out}, each once"
+                    left_out = _expect_members(folder, members, read_subset(path), found.counts)
+                    return f"all of {parent}/{files.name_of(path)}{left_out}"
     return "its subset file is not there to compare with"
 
 
-def _expect_members(folder: str, members: np.ndarray, subset: np.ndarray, opted_out: int) -> str:
-    """The members are the subset's but for as many as were opted out; returns words on these."""
-    if not opted_out:
-        expect_same_members(members, subset, folder)
-        return ""
-    kept = subset[find(members, as_raw(subset))]
+def _expect_members(folder: str, members: np.ndarray, subset: np.ndarray, counts: dict[str, int]) -> str:
+    """The members are the subset's but for as many as were opted out or missing; returns words on these."""
+    why = {OPTED_OUT: "opted out", MISSING: "missing from the shards"}
+    left_out = {why[name]: counts[name] for name in why if counts.get(name)}
+    kept = subset[find(members, as_raw(subset))] if left_out else subset
     expect_same_members(members, kept, folder)
-    lost = len(subset) - len(kept)
-    expect(lost == opted_out, f"{folder}: lacks {lost} of its subset, its manifest counts {opted_out} opted out")
-    return f" but {opted_out:,} opted out"
+    expect(np.array_equal(members, kept), f"{folder}: a uid does not stand in it as often as in its subset")
+    lost, words = len(subset) - len(kept), " and ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+    expect(lost == sum(left_out.values()), f"{folder}: lacks {lost} of its subset, its manifest counts {words or 0}")
+    return f" but {words}" if words else ""
 
 
 def _compare_bytes(folder: str, names: list[str], shards: str) -> str:
@@ -128,7 +130,16 @@ def _both_bytes(tar: str, batch: pa.RecordBatch, shards: str, source: Places) ->
     copied = own_fs.cat_ranges([own_tar] * len(uids), starts.tolist(), (starts + sizes).tolist(), on_error="raise")
     ends = (theirs[:, 1] + theirs[:, 2]).tolist()
     original = fs.cat_ranges(paths, theirs[:, 1].tolist(), ends, on_error="raise")
-    yield from zip(batch["uid"].to_pylist(), copied, original, strict=True)
+    named = zip(batch["uid"].to_pylist(), batch["key"].to_pylist(), copied, original, strict=True)
+    yield from ((uid, ours, _under_key(source_bytes, key)) for uid, key, ours, source_bytes in named)
+
+
+def _under_key(sample: bytes, key: str) -> bytes:
+    """The source's sample as `reshard` copies it: a pair's further copies have keys of their own."""
+    renamed = bytearray(sample)
+    if not is_sample(memoryview(renamed), key):
+        rename_members(memoryview(renamed), key)
+    return bytes(renamed)
 
 
 def _check_sizes(folder: str, sizes: dict[str, int]) -> None:

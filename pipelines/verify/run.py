@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipelines.verify.checks import Check, expect, finished_manifest
+from pipelines.verify.dedup import check_dedup
+from pipelines.verify.filters import check_filters
 from pipelines.verify.opt_out import check_opt_out
 from pipelines.verify.pairs import check_pairs
 from pipelines.verify.passes import check_passes
@@ -12,15 +14,19 @@ from pipelines.verify.resharded import check_resharded
 from pipelines.verify.scores import check_scores
 from pipelines.verify.selection import check_samples, check_selection, check_subsets
 from pipelines.verify.shards import check_shards
+from pipelines.verify.takedowns import check_takedowns
 from schemas import files
 from schemas.errors import InputError
-from schemas.manifest import STAGE_FOLDERS, STAGE_PARENTS, Manifest
+from schemas.manifest import STAGE_FOLDERS, STAGE_PARENTS, Manifest, known_digests
 from schemas.models import WEIGHTS_NAME
 from schemas.opt_out import load_opt_out
 from schemas.results import results_digest
 
 _MADE_FROM = (
     ("scores", "shards", ["shards"]),
+    ("filters", "scores", ["scores"]),
+    ("dedup", "shards", ["shards"]),
+    ("dedup", "scores", ["scores"]),
     ("selection", "scores", ["scores"]),
     ("subsets", "scores", ["scores"]),
     ("samples", "scores", ["scores"]),
@@ -40,19 +46,22 @@ def run(run_dir: str, opt_out: str | None = None) -> list[Check]:
     if not files.exists(run_dir):
         raise InputError(f"{run_dir}: no such folder")
     checks = [*_check_data(run_dir), *_check_models(run_dir), *_check_evaluations(run_dir), *_check_lineage(run_dir)]
-    checks.append(check_opt_out(run_dir, load_opt_out(opt_out)))
+    checks += [check_takedowns(run_dir), check_opt_out(run_dir, load_opt_out(opt_out))]
     if not any(files.exists(files.join(run_dir, name)) for name in (*STAGE_FOLDERS, *STAGE_PARENTS)):
         raise InputError(f"{run_dir}: holds none of {', '.join((*STAGE_FOLDERS, *STAGE_PARENTS))}")
     return checks
 
 
 def _check_data(run_dir: str) -> Iterator[Check]:
-    shards, scores, selection, subsets, samples = (files.join(run_dir, name) for name in STAGE_FOLDERS)
+    names = ("shards", "scores", "filters", "dedup", "selection", "subsets", "samples")
+    shards, scores, filters, dedup, selection, subsets, samples = (files.join(run_dir, name) for name in names)
     tables = files.list_files(files.join(run_dir, "pairs"), ".parquet") if files.exists(shards) else []
     yield check_shards(shards) if files.exists(shards) else _absent("shards")
     yield check_pairs(tables[0], shards) if len(tables) == 1 else _absent("pairs")
     yield check_passes(shards) if files.exists(shards) else _absent("dead letters")
     yield check_scores(scores, shards) if files.exists(scores) else _absent("scores")
+    yield check_filters(filters, scores) if files.exists(filters) else _absent("filters")
+    yield check_dedup(dedup, scores) if files.exists(dedup) else _absent("dedup")
     if files.exists(selection):
         check, ranked = check_selection(selection, scores)
         yield check
@@ -90,14 +99,15 @@ def _check_evaluations(run_dir: str) -> Iterator[Check]:
 
 
 def _check_lineage(run_dir: str) -> Iterator[Check]:
-    """Each stage's recorded inputs are what its source folders hold now, or held before files were added to them.
+    """Each stage's recorded inputs are what its source folders hold now, or held before files were added to them or
+    pairs removed.
 
     A source that is not there is passed.
     """
     links = 0
     for stage, key, sources in _MADE_FROM:
-        states = (state for name in sources for _, source in _manifests(run_dir, name) for state in _states(source))
-        known = {state.digest for state in states}
+        made = [source for name in sources for _, source in _manifests(run_dir, name)]
+        known = {digest for source in made for digest in known_digests(source)}
         for name, found in _manifests(run_dir, stage) if known else ():
             expect(
                 found.inputs[key] in known,
@@ -118,10 +128,12 @@ def _is_of_subset(run_dir: str, name: str, found: Manifest) -> bool:
         for folder in ("subsets", "samples")
         for suffix in (".npy", ".parquet")
     ]
-    now = {files.sha256_file(path) for path in paths if files.exists(path)}
-    if "subset" not in found.inputs or not now:
+    known = {files.sha256_file(path) for path in paths if files.exists(path)}
+    if "subset" not in found.inputs or not known:
         return False
-    expect(found.inputs["subset"] in now, f"{run_dir}/{name}: was made from another {subset} than there is now")
+    for folder in ("subsets", "samples"):
+        known |= {digest for _, made in _manifests(run_dir, folder) for digest in known_digests(made)}
+    expect(found.inputs["subset"] in known, f"{run_dir}/{name}: was made from another {subset} than there is now")
     return True
 
 
@@ -142,10 +154,6 @@ def _manifests(run_dir: str, stage: str) -> Iterator[tuple[str, Manifest]]:
     elif stage in STAGE_PARENTS:
         for path in files.list_folders(folder):
             yield f"{stage}/{files.name_of(path)}", finished_manifest(path)
-
-
-def _states(source: Manifest) -> list[Manifest]:
-    return [source, *source.earlier]
 
 
 def _absent(name: str) -> Check:

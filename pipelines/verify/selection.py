@@ -21,9 +21,12 @@ from pipelines.verify.checks import (
 )
 from pipelines.verify.shards import expect_unique
 from schemas import files, tables
-from schemas.members import as_strings, read_members
+from schemas.manifest import Manifest
+from schemas.members import as_raw, as_strings, find, read_members
 from schemas.recipe import SelectOptions, parse_combination, size_name
 from schemas.uid import uid_bytes
+
+_Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,17 @@ class Ranked:
     """float64[N]"""
     hashes: np.ndarray
     """uint64[N]"""
+    selected_from: int
+    """How many pairs were eligible when it was made; more than there are now where takedowns removed some."""
+
+    def before(self, rank: int) -> int:
+        """How many of the pairs now there had a rank below ``rank``."""
+        return int(np.searchsorted(self.quantile, rank / max(1, self.selected_from)))
+
+    @property
+    def described(self) -> str:
+        gone = self.selected_from - len(self.uids)
+        return f"{self.selected_from:,}" + (f" but {gone:,} taken down since" if gone else "")
 
 
 def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
@@ -47,7 +61,7 @@ def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
     seed = SelectOptions(**found.recipe).seed
     paths = files.list_files(folder, ".parquet")
     tables_read = [_read(path, seed) for path in paths]
-    ranked = _rank([eligible for eligible, _ in tables_read])
+    ranked = _rank([eligible for eligible, _ in tables_read], found)
     uids = np.concatenate([ranked.uids, *(rejected for _, rejected in tables_read)])
     expect_unique(uids, folder)
     pairs = len(uids)
@@ -64,21 +78,28 @@ def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
 
 
 def check_subsets(folder: str, ranked: Ranked) -> Check:
-    """``topQ`` are the ⌊N·Q/100⌋ best pairs, ties to the smaller uid."""
+    """``topQ`` are the ⌊N·Q/100⌋ best pairs, ties to the smaller uid; where takedowns removed some, those left."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
-    pairs, counts = len(ranked.uids), []
+    counts = []
     for percent in SelectOptions(**found.recipe).fractions:
-        name = f"top{percent:g}"
-        best = np.arange(pairs * round(percent * 100) // 10_000)
+        name, size = f"top{percent:g}", ranked.selected_from * round(percent * 100) // 10_000
+        best = np.arange(ranked.before(size))
+        most_gone = ranked.selected_from - len(ranked.uids)
+        expect(
+            size - most_gone <= len(best) <= size, f"{folder}: quantile_rank has {len(best)} pairs in {name}'s {size}"
+        )
         _check_members(folder, name, ranked, best)
         expect(found.counts[name] == len(best), f"{folder}: its manifest counts {found.counts[name]} in {name}")
         counts.append(f"{name} {len(best):,}")
-    return Check("subsets", f"{', '.join(counts)}: exactly the best of {pairs:,}, nested; npy and Parquet agree")
+    return Check(
+        "subsets", f"{', '.join(counts)}: exactly the best of {ranked.described}, nested; npy and Parquet agree"
+    )
 
 
 def check_samples(folder: str, ranked: Ranked) -> Check:
-    """A sample takes as many pairs of each twentieth of its pool's ranking, those of the smallest hash."""
+    """A sample takes as many pairs of each twentieth of its pool's ranking, those of the smallest hash; where takedowns
+    removed some of them, those left."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
     counts = []
@@ -86,20 +107,25 @@ def check_samples(folder: str, ranked: Ranked) -> Check:
     wanted = {size_name(size): (100.0, size) for size in options.sizes}
     wanted |= {name: parse_combination(name) for name in options.combinations}
     for name, (percent, size) in wanted.items():
-        pool = len(ranked.uids) * round(percent * 100) // 10_000
-        drawn = np.concatenate([np.zeros(0, np.int64), *_draw(ranked, pool, size)])
-        expect(len(drawn) == size, f"{folder}: a sample of {size} pairs from {pool} has {len(drawn)}")
+        pool = ranked.selected_from * round(percent * 100) // 10_000
+        members = read_members(files.join(folder, f"{name}.npy"))
+        drawn = np.concatenate([np.zeros(0, np.int64), *_draw(ranked, pool, size, members)])
         _check_members(folder, name, ranked, drawn)
         counts.append(name)
     return Check("samples", f"{', '.join(counts)}: exact, nested, in equal shares of every stratum of quality")
 
 
-def _draw(ranked: Ranked, pool: int, size: int) -> Iterator[np.ndarray]:
-    start = 0
+def _draw(ranked: Ranked, pool: int, size: int, members: np.ndarray) -> Iterator[np.ndarray]:
+    """The places of a sample's pairs by stratum. Each has its share of them; where pairs of it are gone, as many as
+    ``members``, bytes[M] of 16, ascending, has, but no fewer than if all of them had been drawn."""
+    end = 0
     for in_stratum, wanted in zip(equal_shares(pool, STRATA), equal_shares(size, STRATA), strict=True):
-        stratum = np.arange(start, start + in_stratum)
-        yield stratum[np.lexsort((ranked.uids[stratum], ranked.hashes[stratum]))[:wanted]]
-        start += in_stratum
+        start, end = end, end + in_stratum
+        stratum = np.arange(ranked.before(start), ranked.before(end))
+        gone = in_stratum - len(stratum)
+        held = int(find(members, as_raw(ranked.uids[stratum])).sum())
+        drawn = min(wanted, max(held, wanted - gone))
+        yield stratum[np.lexsort((ranked.uids[stratum], ranked.hashes[stratum]))[:drawn]]
 
 
 def _check_members(folder: str, name: str, ranked: Ranked, places: np.ndarray) -> None:
@@ -117,8 +143,8 @@ def _check_members(folder: str, name: str, ranked: Ranked, places: np.ndarray) -
         expect(not wrong.any(), f"{parquet}: row {row}: {column} is not the selection's")
 
 
-def _read(path: str, seed: int) -> tuple[Ranked, np.ndarray]:
-    """The eligible rows of a selection file, and the uids of the others, bytes[M] of 16."""
+def _read(path: str, seed: int) -> tuple[_Rows, np.ndarray]:
+    """The eligible rows of a selection file, as the columns of `Ranked`, and the uids of the others, bytes[M] of 16."""
     rows = tables.read_table(path, tables.SELECTION)
     uids = uid_bytes(rows["uid"])
     hashes = hash_of(uids, seed)
@@ -127,14 +153,15 @@ def _read(path: str, seed: int) -> tuple[Ranked, np.ndarray]:
     similarity, quantile = (rows[name].to_numpy() for name in ("similarity", "quantile_rank"))
     odd = np.isnan(quantile) == is_eligible
     expect(not odd.any(), f"{path}: row {int(np.argmax(odd)) + 1 if len(odd) else 0}: reject_reason or quantile_rank")
-    columns = (column[is_eligible] for column in (as_strings(uids), similarity, quantile, hashes))
-    return Ranked(*columns), as_strings(uids)[~is_eligible]
+    rows_of = (as_strings(uids)[is_eligible], similarity[is_eligible], quantile[is_eligible], hashes[is_eligible])
+    return rows_of, as_strings(uids)[~is_eligible]
 
 
-def _rank(pieces: list[Ranked]) -> Ranked:
-    columns = [np.concatenate([getattr(piece, name) for piece in pieces]) for name in Ranked.__dataclass_fields__]
-    order = np.lexsort((columns[0], -columns[1]))
-    return Ranked(*(column[order] for column in columns))
+def _rank(pieces: list[_Rows], found: Manifest) -> Ranked:
+    uids, similarity, quantile, hashes = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
+    order = np.lexsort((uids, -similarity))
+    first = found.takedowns[0].counts["eligible"] if found.takedowns else len(uids)
+    return Ranked(uids[order], similarity[order], quantile[order], hashes[order], first)
 
 
 def _compare_with_scores(paths: list[str], scores: str, score_column: str) -> None:

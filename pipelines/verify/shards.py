@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.retry import shards_by_pass
 from pipelines.shards import ShardStats, read_stats, stats_path
 from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
-from pipelines.verify.passes import shards_by_pass
 from schemas import files, tables
 from schemas.members import as_raw, as_strings
 from schemas.outcomes import Status
@@ -30,7 +30,7 @@ def check_shards(folder: str) -> Check:
         stats = read_stats(stats_path(folder, name))
         rows = tables.read_table(files.join(folder, f"{name}.parquet"), tables.SHARDS)
         _check_counts(files.join(folder, f"{name}.parquet"), rows, stats)
-        digests.append(f"{name} {check_tar(folder, name, rows, stats.tar_sha256, stats.rows_digest)}")
+        digests.append(f"{name} {check_tar(folder, name, rows, stats.tar_xxh3, stats.rows_digest)}")
         total["success"] += stats.successes
         downloaded.append(as_strings(uid_bytes(rows.filter(pc.is_valid(rows["tar_offset"]))["uid"])))
         if name in first_pass:
@@ -50,7 +50,7 @@ def check_shards(folder: str) -> Check:
     )
 
 
-def check_tar(folder: str, name: str, rows: pa.Table, tar_sha256: str, rows_digest: str) -> str:
+def check_tar(folder: str, name: str, rows: pa.Table, tar_xxh3: str, rows_digest: str) -> str:
     """A shard's tar holds the samples of the rows with an image, where these say; returns both digests.
 
     Columns that say what a sample's own members say too (uid, caption) are compared where ``rows`` has them.
@@ -61,10 +61,10 @@ def check_tar(folder: str, name: str, rows: pa.Table, tar_sha256: str, rows_dige
     for column in ("key", "tar_offset", "tar_size", "uid", "caption"):
         if column in rows.schema.names:
             expect_equal([s[column] for s in samples], listed[column].to_pylist(), tar, f"the sample's {column}")
-    expect(files.sha256_file(tar) == tar_sha256, f"{tar}: its bytes are not those that its stats file describes")
+    expect(files.xxh3_file(tar) == tar_xxh3, f"{tar}: its bytes are not those that its stats file describes")
     digest = tables.content_digest(parquet)
     expect(digest == rows_digest, f"{parquet}: its rows are not those that its stats file describes")
-    return f"{tar_sha256} {rows_digest}"
+    return f"{tar_xxh3} {rows_digest}"
 
 
 def _described(sample: Sample, tar: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Source:
         return {
             "pairs": "pairs/pairs.parquet",
             "download": {"shard_size": 32, "allow_hosts": [self.address], "attempts": 3},
-            "score": {"reference": "builtin", "embeddings": True},
+            "score": {"references": ["builtin"], "embeddings": True},
             "select": {"fractions": [20, 40, 60, 80], "sizes": [10, 30]},
             "reshard": [{"subset": "top40", "shard_size": 10}],
             "train": [{"name": "top40", "subset": "top40", **training}, {"name": "all", **training}],

@@ -117,7 +117,7 @@ def run(web: Web, status_of: Callable[..., int], tmp_path_factory: pytest.TempPa
         "pairs": "pairs.parquet",
         "opt_out": "list.txt",
         "download": {"allow_hosts": [web.address, web.other], "shard_size": 16},
-        "score": {"reference": "builtin"},
+        "score": {"references": ["builtin"]},
         "select": {"fractions": [50, 100]},
         "reshard": [{"subset": "top100"}],
         "train": [{"name": "all", **training}],

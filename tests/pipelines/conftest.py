@@ -20,6 +20,7 @@ from PIL import Image
 
 from schemas.models import save_model
 from schemas.uid import uid_of
+from tests.pipelines.whole_run import Run, make_run
 
 WORDS = ("red", "green", "blue", "grey", "small", "large", "round", "flat")
 
@@ -123,6 +124,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     save_model(str(folder), model, model_cfg, preprocess_cfg)
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run through every stage that holds pairs. To be read, not changed."""
+    return make_run(tmp_path_factory.mktemp("whole"), jpeg_of, tiny_model)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from evaluation.datasets import RetrievalTask, ZeroShotTask, read_task
+from evaluation.datasets import read_task
+from evaluation.task import ClassificationTask, RetrievalTask
 from pipelines.builtin import pool
 from schemas.samples import iter_samples
 from training.plan import plan_samples
@@ -82,7 +83,7 @@ def test_the_training_shard_is_one_that_train_reads(tmp_path: Path) -> None:
     pool.write_training_shard([picture(1, "a.png", "One"), picture(2, "b.png", "Two")], str(tmp_path))
     samples = list(iter_samples(str(tmp_path / "00000.tar")))
     assert [sample.caption for sample in samples] == ["One", "one", "Two", "two"]
-    plan = plan_samples(str(tmp_path), None)
+    plan = plan_samples(str(tmp_path))
     assert plan.offset.tolist() == [sample.offset for sample in samples]
     assert plan.size.tolist() == [sample.size for sample in samples]
 
@@ -101,8 +102,8 @@ def test_the_zero_shot_task_has_the_pictures_of_its_folders(tmp_path: Path) -> N
     folder = tmp_path / "wds_folders"
     pool.write_zero_shot([picture(number, id) for number, id in enumerate(ids)], str(folder))
     task = read_task(str(folder))
-    assert isinstance(task, ZeroShotTask)
-    assert [task.classnames[label] for label in task.labels] == ["tool", "person", "arrow"]
+    assert isinstance(task, ClassificationTask)
+    assert [task.classnames[label] for label in task.label_array()] == ["tool", "person", "arrow"]
     for sample in iter_samples(str(folder / "test" / "0.tar")):
         assert max(Image.open(io.BytesIO(sample.image)).size) == pool.TASK_SIDE
 

@@ -35,7 +35,7 @@ def write_stats(out, name, ends, duplicates=0):
         status_dict=ends,
         duplicates=duplicates,
         error_classes={},
-        tar_sha256="",
+        tar_xxh3="",
         rows_digest="",
     )
     files.write_bytes(stats_path(out, name), json.dumps(asdict(stats)).encode())

@@ -47,7 +47,7 @@ def write_list(run_dir: Path, *entries: str) -> str:
 
 
 def score_run(run_dir: Path, model: Path, opt_out: str | None, out: str = "scores") -> manifest.Manifest:
-    options = ScoreOptions(reference=str(model), embeddings=True)
+    options = ScoreOptions(references=(str(model),), embeddings=True)
     return score.run(str(run_dir / "shards"), str(run_dir / out), options, IN_PROCESS, opt_out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def uids_of(folder: Path) -> list[str]:
 
 
 def write_npy(uids: list[str], path: Path) -> Path:
-    np.save(path, np.array([(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids], UID_U64_PAIR))
+    np.save(path, np.sort(np.array([(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids], UID_U64_PAIR)))
     return path
 
 
@@ -93,11 +94,10 @@ def test_webdataset_open_clip_and_datacomp_read_it(make_shards: Callable, tmp_pa
 def test_subset_files_of_every_kind_give_the_same_shards(make_shards: Callable, tmp_path: Path) -> None:
     shards = make_shards([6, 6])
     uids = sorted(uids_of(shards))[3:9]
-    kinds = [write_npy(uids, tmp_path / "sorted.npy"), write_npy(uids[::-1], tmp_path / "unsorted.npy")]
-    kinds.append(tmp_path / "headerless.npy")
-    np.load(kinds[0]).tofile(kinds[-1])
-    kinds.append(tmp_path / "table.parquet")
-    pq.write_table(pa.table({"uid": uids}), kinds[-1])
+    kinds = [tmp_path / name for name in ("sorted.npy", "headerless.npy", "table.parquet", "list.txt")]
+    np.load(write_npy(uids, kinds[0])).tofile(kinds[1])
+    pq.write_table(pa.table({"uid": uids[::-1]}), kinds[2])
+    kinds[3].write_text("".join(f"{uid}\n" for uid in uids[2:] + uids[:2]))
     for kind in kinds:
         reshard.run(str(shards), str(kind), str(tmp_path / kind.stem), ReshardOptions(shard_size=4), IN_PROCESS)
         assert contents(tmp_path / kind.stem) == contents(tmp_path / "sorted")
@@ -150,7 +150,7 @@ def test_wrong_offsets_are_refused(make_shards: Callable, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"x" * 17, "nor a multiple of 16 bytes"), (b"", "is empty"), (bytes(32), "stands in it twice")],
+    [(b"x" * 17, "nor a multiple of 16 bytes"), (b"", "is empty"), (b"a" * 16 + bytes(16), "not sorted: 1 of its 2")],
 )
 def test_what_is_no_subset_is_refused(make_shards: Callable, tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "subset.npy").write_bytes(content)
@@ -162,3 +162,95 @@ def test_what_is_no_subset_is_refused(make_shards: Callable, tmp_path: Path, con
             ReshardOptions(),
             IN_PROCESS,
         )
+
+
+def with_tar_only(shards: Path) -> None:
+    """As DataComp's resharder leaves a folder: tars and stats, eight digits, no Parquet."""
+    for path in shards.glob("*.parquet"):
+        path.unlink()
+    for path in list(shards.iterdir()):
+        path.rename(shards / f"000{path.name}")
+
+
+def datacomp_looks_up(members: np.ndarray, uid: str) -> int:
+    """How often DataComp's resharder writes a sample: it bisects the sorted pairs from both sides."""
+    key = np.array([divmod(int(uid, 16), 2**64)], UID_U64_PAIR)[0]
+    return int(np.searchsorted(members, key, "right") - np.searchsorted(members, key, "left"))
+
+
+@pytest.mark.parametrize("tar_only", [False, True])
+def test_a_member_is_written_as_often_as_it_stands(make_shards: Callable, tmp_path: Path, tar_only: bool) -> None:
+    shards, out = make_shards([6, 6]), tmp_path / "out"
+    if tar_only:
+        with_tar_only(shards)
+    uids = sorted(uids_of(shards))
+    subset = write_npy([*uids[:5], *uids[2:4], uids[2]], tmp_path / "subset.npy")
+    done = reshard.run(str(shards), str(subset), str(out), ReshardOptions(shard_size=3), IN_PROCESS)
+    assert done.counts == {"pairs": 8, "shards": 3}
+    written, source = uids_of(out), members_by_uid(shards)
+    assert {uid: written.count(uid) for uid in uids} == {uid: datacomp_looks_up(np.load(subset), uid) for uid in uids}
+    samples = [s for name in list_shards(str(out)) for s in iter_samples(str(out / f"{name}.tar"))]
+    assert len({sample.key for sample in samples}) == 8
+    assert all(sample.members == source[sample.metadata["uid"]] for sample in samples)
+    triple = sorted(sample.key for sample in samples if sample.metadata["uid"] == uids[2])
+    assert triple == [triple[0], f"{triple[0]}-1", f"{triple[0]}-2"]
+    read = list(webdataset.WebDataset([str(out / f"{n:05d}.tar") for n in range(3)], shardshuffle=False))
+    assert [sample["__key__"] for sample in read] == [sample.key for sample in samples]
+
+
+def test_what_was_resharded_can_be_again(make_shards: Callable, tmp_path: Path) -> None:
+    """Further copies have keys with a dash, as all have that DataComp's resharder writes."""
+    shards, first, second = make_shards([5]), tmp_path / "first", tmp_path / "second"
+    uids = sorted(uids_of(shards))
+    with tarfile.open(shards / "00000.tar") as source, tarfile.open(tmp_path / "renamed.tar", "w") as tar:
+        for member in source.getmembers():
+            data = source.extractfile(member)
+            member.name = f"{uids[int(member.name[5:9])]}-0.{member.name.split('.')[1]}"
+            member.mtime = 1234.5  # which makes a pax header, as with webdataset's writer
+            tar.addfile(member, data)
+    (tmp_path / "renamed.tar").replace(shards / "00000.tar")
+    with_tar_only(shards)
+    subset = write_npy([*uids, uids[0]], tmp_path / "subset.npy")
+    reshard.run(str(shards), str(subset), str(first), ReshardOptions(), IN_PROCESS)
+    assert {sample.key[32:] for sample in iter_samples(str(first / "00000.tar"))} == {"-0", "-0-1"}
+    with pytest.raises(InputError, match="1 uids of the subset stand twice in the shards"):
+        reshard.run(str(first), str(subset), str(second), ReshardOptions(), IN_PROCESS)
+
+
+def test_missing_members_are_left_out_and_counted_where_they_may(make_shards: Callable, tmp_path: Path) -> None:
+    """Shards that lose all their members leave no gap in the names."""
+    shards, out = make_shards([8]), tmp_path / "out"
+    there = uids_of(shards)
+    gone = [f"{number:032x}" for number in range(16)]
+    subset = write_npy([*there, there[3], *gone], tmp_path / "subset.npy")
+    options = ReshardOptions(shard_size=1, allow_missing=True)
+    done = reshard.run(str(shards), str(subset), str(out), options, IN_PROCESS)
+    assert done.counts == {"pairs": 9, "shards": 9, "missing": 16}
+    assert list_shards(str(out)) == [f"{number:05d}" for number in range(9)]
+    assert json.loads((out / "meta.json").read_text())["output_shard_count"] == 9
+    assert sorted(uids_of(out)) == sorted([*there, there[3]])
+    only_gone = write_npy(gone, tmp_path / "gone.npy")
+    with pytest.raises(InputError, match="16 uids of the subset are missing"):
+        reshard.run(str(shards), str(only_gone), str(tmp_path / "none"), options, IN_PROCESS)
+
+
+def test_a_uid_in_two_shards_is_refused_where_members_may_be_missing(make_shards: Callable, tmp_path: Path) -> None:
+    shards = make_shards([4])
+    for suffix in (".tar", ".parquet", "_stats.json"):
+        (shards / f"00001{suffix}").write_bytes((shards / f"00000{suffix}").read_bytes())
+    subset = write_npy([*uids_of(shards)[:1], *(f"{number:032x}" for number in range(9))], tmp_path / "subset.npy")
+    options = ReshardOptions(allow_missing=True)
+    with pytest.raises(InputError, match=r"uid [0-9a-f]{32} stands in the shards twice, in 0000\d and 0000\d"):
+        reshard.run(str(shards), str(subset), str(tmp_path / "out"), options, IN_PROCESS)
+
+
+def test_a_tar_without_parquet_must_name_its_uids(
+    make_shards: Callable, write_tar: Callable, encode_image: Callable, tmp_path: Path
+) -> None:
+    shards = make_shards([1])
+    subset = write_npy(uids_of(shards), tmp_path / "subset.npy")
+    with_tar_only(shards)
+    for described in (b'{"url": "x"}', b'{"uid": 5}', b"{"):
+        write_tar(shards / "00000000.tar", [{"a.jpg": encode_image(1), "a.json": described}])
+        with pytest.raises(InputError, match=r"00000000\.tar: sample a: .*json"):
+            reshard.run(str(shards), str(subset), str(tmp_path / "out"), ReshardOptions(), IN_PROCESS)

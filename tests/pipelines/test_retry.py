@@ -270,7 +270,7 @@ def test_a_pass_can_bring_a_download_within_its_budget(web: Web, tmp_path: Path)
 
 def test_score_goes_on_with_the_added_shards(web: Web, tmp_path: Path, tiny_model: Path) -> None:
     shards, scores = tmp_path / "shards", tmp_path / "scores"
-    options = ScoreOptions(reference=str(tiny_model), batch_size=4)
+    options = ScoreOptions(references=(str(tiny_model),), batch_size=4)
     web.download(shards)
     score.run(str(shards), str(scores), options, ONE_PROCESS)
     before = {name: kept for name, kept in state(scores).items() if name.endswith(".parquet")}

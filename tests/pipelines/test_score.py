@@ -8,24 +8,46 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 
 from pipelines import score
+from pipelines.verify.scores import check_scores
 from schemas import tables
 from schemas.errors import InputError
-from schemas.models import load_model
-from schemas.recipe import ScoreOptions
+from schemas.models import load_model, save_model
+from schemas.recipe import ScoreOptions, parse_options
 from schemas.samples import iter_samples
 from schemas.uid import uid_of
 
 IN_PROCESS = ["--runner=FnApiRunner"]
 
 
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of other weights, another image size and another context than the tiny one."""
+    folder = tmp_path_factory.mktemp("other-model")
+    model_cfg = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 24, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
+        "text_cfg": {"context_length": 8, "vocab_size": 1024, "width": 32, "heads": 2, "layers": 1},
+    }
+    torch.manual_seed(1)
+    preprocess_cfg = {"size": 24, "mode": "RGB", "mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
+    save_model(str(folder), open_clip.CLIP(**model_cfg), model_cfg, preprocess_cfg)
+    return folder
+
+
 def options_for(model: Path, **changes) -> ScoreOptions:
-    return ScoreOptions(reference=str(model), batch_size=4, **changes)
+    return ScoreOptions(references=(str(model),), batch_size=4, **changes)
+
+
+def similarities(folder: Path, column: str = "similarity") -> np.ndarray:
+    return np.concatenate([pq.read_table(path)[column].to_numpy() for path in sorted(folder.glob("*.parquet"))])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -151,5 +173,109 @@ def test_a_sample_that_its_parquet_does_not_know(make_shards: Callable, tiny_mod
 
 def test_an_unknown_reference_starts_nothing(make_shards: Callable, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no-such-model"):
-        score.run(str(make_shards([1])), str(tmp_path / "scores"), ScoreOptions(reference="no-such-model"))
+        score.run(str(make_shards([1])), str(tmp_path / "scores"), ScoreOptions(references=("no-such-model",)))
     assert not (tmp_path / "scores").exists()
+
+
+def test_two_references_in_one_pass_are_those_of_two_passes(
+    make_shards: Callable, tiny_model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    shards, models = str(make_shards([5, 2], failed=[5, 6])), (tiny_model, other_model)
+    digests = [load_model(str(model)).digest for model in models]
+    for name, references in (("both", models), ("first", models[:1]), ("second", models[1:])):
+        options = ScoreOptions(references=tuple(map(str, references)), batch_size=4, embeddings=True)
+        score.run(shards, str(tmp_path / name), options, IN_PROCESS)
+    both = pq.read_table(tmp_path / "both" / "00000.parquet")
+    assert both["reference"].unique().to_pylist() + both["reference_2"].unique().to_pylist() == digests
+    stored = np.load(tmp_path / "both" / "00000.npz")
+    for number, name in enumerate(("first", "second")):
+        suffix = "_2" * number
+        assert np.array_equal(similarities(tmp_path / "both", f"similarity{suffix}"), similarities(tmp_path / name))
+        alone = np.load(tmp_path / name / "00000.npz")
+        for kind in ("img", "txt"):
+            assert np.array_equal(stored[kind + suffix], alone[kind])
+    empty = pq.read_table(tmp_path / "both" / "00001.parquet")
+    assert empty.schema.equals(both.schema) and len(empty) == 0
+    assert np.load(tmp_path / "both" / "00001.npz")["txt_2"].shape == (0, 16)
+
+
+def test_bf16_is_near_fp32_and_says_so(make_shards: Callable, tiny_model: Path, tmp_path: Path) -> None:
+    shards = str(make_shards([6]))
+    for precision in ("fp32", "bf16"):
+        options = options_for(tiny_model, precision=precision)
+        made = score.run(shards, str(tmp_path / precision), options, IN_PROCESS)
+        table = pq.read_table(tmp_path / precision / "00000.parquet")
+        assert table["precision"].unique().to_pylist() == [precision] == [made.recipe["precision"]]
+        assert table["similarity"].type == "float"
+    exact, rounded = similarities(tmp_path / "fp32"), similarities(tmp_path / "bf16")
+    assert 0 < np.abs(exact - rounded).max() < 0.02
+
+
+def test_a_head_is_a_column_and_its_file_an_input(make_shards: Callable, tiny_model: Path, tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).normal(size=(1, 16)).astype(np.float32)
+    save_file({"weight": weight, "bias": np.array([0.5], np.float32)}, tmp_path / "head.safetensors")
+    heads = (f"aesthetic={tmp_path / 'head.safetensors'}",)
+    shards, out = str(make_shards([5])), tmp_path / "scores"
+    made = score.run(shards, str(out), options_for(tiny_model, heads=heads, embeddings=True), IN_PROCESS)
+    image = np.load(out / "00000.npz")["img"].astype(np.float32)
+    assert np.allclose(similarities(out, "aesthetic"), image @ weight[0] + 0.5, atol=5e-3)
+    save_file({"weight": weight + 1, "bias": np.array([0.5], np.float32)}, tmp_path / "head.safetensors")
+    with pytest.raises(InputError, match=f"head_aesthetic was '{made.inputs['head_aesthetic']}'"):
+        score.run(shards, str(out), options_for(tiny_model, heads=heads, embeddings=True), IN_PROCESS)
+
+
+def test_a_head_that_does_not_fit_starts_nothing(make_shards: Callable, tiny_model: Path, tmp_path: Path) -> None:
+    save_file({"weight": np.zeros(512, np.float32), "bias": np.zeros(1, np.float32)}, tmp_path / "h.safetensors")
+    options = options_for(tiny_model, heads=(f"nsfw={tmp_path / 'h.safetensors'}",))
+    with pytest.raises(InputError, match=r"h\.safetensors: 'weight' has shape \[512\], .* need \[16\] or \[1, 16\]"):
+        score.run(str(make_shards([1])), str(tmp_path / "scores"), options)
+    assert not (tmp_path / "scores").exists()
+
+
+def test_languages_are_the_identifiers(make_shards: Callable, tiny_model: Path, tmp_path: Path) -> None:
+    score.run(str(make_shards([3])), str(tmp_path / "scores"), options_for(tiny_model, language=True), IN_PROCESS)
+    assert pq.read_table(tmp_path / "scores" / "00000.parquet")["language"].to_pylist() == ["en"] * 3
+
+
+@pytest.mark.parametrize("has_parquet", [True, False])
+def test_datacomps_shards(make_shards: Callable, tiny_model: Path, tmp_path: Path, has_parquet: bool) -> None:
+    """Names of eight digits and a uid in each json; its resharder leaves no Parquet."""
+    score.run(str(make_shards([4], failed=[2])), str(tmp_path / "ours"), options_for(tiny_model), IN_PROCESS)
+    shards = tmp_path / "shards"
+    for path in list(shards.iterdir()):
+        path.rename(shards / f"000{path.name}")
+    if not has_parquet:
+        (shards / "00000000.parquet").unlink()
+    score.run(str(shards), str(tmp_path / "theirs"), options_for(tiny_model), IN_PROCESS)
+    columns = ["uid", "key", "similarity", "caption_chars"]
+    theirs = pq.read_table(tmp_path / "theirs" / "00000000.parquet", columns=columns)
+    assert theirs.equals(pq.read_table(tmp_path / "ours" / "00000.parquet", columns=columns))
+
+
+def test_stored_embeddings_need_no_model(make_shards: Callable, tiny_model: Path, tmp_path: Path) -> None:
+    """Our own embeddings, laid out as clip-retrieval does, give our own similarities but for fp16."""
+    shards, out, stored = make_shards([5]), tmp_path / "scores", tmp_path / "stored"
+    score.run(str(shards), str(out), options_for(tiny_model, embeddings=True), IN_PROCESS)
+    embeddings = np.load(out / "00000.npz")
+    for folder, kind in (("img_emb", "img"), ("text_emb", "txt")):
+        (stored / folder).mkdir(parents=True)
+        np.save(stored / folder / f"{folder}_0.npy", embeddings[kind])
+    (stored / "metadata").mkdir()
+    pq.write_table(pq.read_table(shards / "00000.parquet").drop(["uid"]), stored / "metadata" / "metadata_0.parquet")
+    made = score.run(str(stored), str(tmp_path / "again"), ScoreOptions(references=("stored",)), IN_PROCESS)
+    assert made.counts == {"pairs": 5, "shards": 1} and set(made.inputs) == {"img_emb", "text_emb", "metadata"}
+    table, before = (pq.read_table(path) for path in (tmp_path / "again" / "metadata_0.parquet", out / "00000.parquet"))
+    assert np.allclose(table["similarity"].to_numpy(), before["similarity"].to_numpy(), atol=1e-3)
+    for column in ("uid", "key", "caption_words"):
+        assert table[column].equals(before[column])
+    assert table["reference"].null_count == table["precision"].null_count == table["shard"].null_count == 5
+    assert check_scores(str(tmp_path / "again"), str(tmp_path / "no-shards")).what == "scores"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"references": ("stored", "builtin")}, {"embeddings": True}, {"precision": "bf16"}],
+)
+def test_stored_embeddings_are_scored_as_they_are(changes: dict) -> None:
+    with pytest.raises(InputError, match="stored embeddings are scored as they are"):
+        parse_options(ScoreOptions, {"references": ("stored",), **changes}, "score")

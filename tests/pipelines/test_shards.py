@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,7 +100,7 @@ def test_stats_count_every_row_once(tmp_path):
     assert stats.duplicates == 3
     assert stats.status_dict == {"decode_error": 1, "http_error 404": 2, "http_error 500": 1, "success": 1}
     assert stats.error_classes == {"decode_error": 1, "http_error": 3}
-    assert stats.tar_sha256 == hashlib.sha256((tmp_path / "00000.tar").read_bytes()).hexdigest()
+    assert stats.tar_xxh3 == xxhash.xxh3_128((tmp_path / "00000.tar").read_bytes()).hexdigest()
     assert stats.rows_digest == tables.content_digest(str(tmp_path / "00000.parquet"))
     keys = list(json.loads((tmp_path / "00000_stats.json").read_text()))
     assert keys[:4] == ["count", "successes", "failed_to_download", "failed_to_resize"]

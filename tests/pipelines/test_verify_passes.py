@@ -41,7 +41,7 @@ def write_shards(folder: Path, first: int, ended: list[Ends]) -> list[str]:
         path = folder / f"{name}.parquet"
         tables.write_table(pa.Table.from_pylist(rows, SHARDS.schema), SHARDS, str(path))
         stats = {field.name: 0 for field in fields(ShardStats)}
-        digests = {"tar_sha256": name, "rows_digest": tables.content_digest(str(path))}
+        digests = {"tar_xxh3": name, "rows_digest": tables.content_digest(str(path))}
         (folder / f"{name}_stats.json").write_text(json.dumps(stats | digests))
         (folder / f"{name}.tar").touch()
     return names
@@ -49,7 +49,7 @@ def write_shards(folder: Path, first: int, ended: list[Ends]) -> list[str]:
 
 def digest_of(folder: Path, names: list[str]) -> str:
     stats = [json.loads((folder / f"{name}_stats.json").read_text()) for name in names]
-    described = (f"{name} {each['tar_sha256']} {each['rows_digest']}" for name, each in zip(names, stats, strict=True))
+    described = (f"{name} {each['tar_xxh3']} {each['rows_digest']}" for name, each in zip(names, stats, strict=True))
     return files.sha256_text(*described)
 
 

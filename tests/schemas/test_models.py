@@ -6,9 +6,10 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
+from schemas import models
 from schemas.errors import InputError
-from schemas.models import MERGES_NAME, WEIGHTS_NAME, load_model, save_model
-from schemas.tokenizer import CLIP_VOCABULARY, tokenizer_for
+from schemas.models import WEIGHTS_NAME, load_model, save_model
+from schemas.tokenizer import CLIP_VOCABULARY, MERGES_NAME, tokenizer_for
 
 MODEL = {
     "embed_dim": 16,
@@ -38,6 +39,15 @@ def test_the_digest_sees_the_weights(folder):
     before = load_model(str(folder)).digest
     model = open_clip.model.CLIP(**copy.deepcopy(MODEL))
     save_model(str(folder), model, MODEL, PREPROCESS)
+    assert load_model(str(folder)).digest != before
+
+
+def test_the_digest_sees_the_tokenizer(folder, monkeypatch):
+    """Though the configuration be the same: a tokenizer's files may change under its name."""
+    before = load_model(str(folder)).digest
+    monkeypatch.setattr(
+        models, "tokenizer_for", lambda cfg: tokenizer_for(cfg | {"vocab_size": cfg["vocab_size"] + 50})
+    )
     assert load_model(str(folder)).digest != before
 
 

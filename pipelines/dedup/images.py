@@ -1,0 +1,116 @@
+"""Images read for dedup: a thumbnail of each pair's, and all that tells an evaluation image by."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.dedup.thumbnails import SIDE, thumbnail_of
+from pipelines.embed import decode, embed
+from pipelines.images import ProcessedImage, process_image
+from schemas import files, tables
+from schemas.errors import InputError
+from schemas.models import LoadedModel
+from schemas.recipe import DownloadOptions
+from schemas.samples import Sample, iter_samples
+
+_TASK_PREFIX, _TASK_SUFFIX = "wds_", "_test"
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TaskImages:
+    """E images of evaluation tasks."""
+
+    names: list[str]
+    """TASK:KEY of each."""
+    sha256: list[bytes]
+    """The first 16 bytes of each file's digest."""
+    phash: np.ndarray
+    """uint64[E], of the image as `download` would store it."""
+    thumbnails: np.ndarray
+    """uint8[E, 32, 32, 3]"""
+    tars: tuple[str, ...]
+    places: np.ndarray
+    """As `Pairs` has them."""
+    embeddings: np.ndarray | None
+    """float16[E, D] under the reference, where one was given."""
+
+
+def write_thumbnails(scores: str, shards: str, out: str) -> str:
+    """Write the thumbnails of one score file's pairs, uint8[N, 32, 32, 3], as an npy of its name; returns its path."""
+    target = files.join(out, files.name_of(scores).replace(".parquet", ".npy"))
+    if files.exists(target):
+        return target
+    rows = tables.read_table(scores, tables.SCORES, ["uid", "shard", "key"])
+    places = {
+        pair: row for row, pair in enumerate(zip(rows["shard"].to_pylist(), rows["key"].to_pylist(), strict=True))
+    }
+    thumbnails = np.zeros((len(rows), SIDE, SIDE, 3), np.uint8)
+    for shard in dict.fromkeys(rows["shard"].to_pylist()):
+        tar = files.join(shards, f"{shard}.tar")
+        for sample in iter_samples(tar):
+            if (shard, sample.key) in places:
+                thumbnails[places.pop((shard, sample.key))] = thumbnail_of(np.asarray(decode(sample, tar)))
+    if places:
+        shard, key = next(iter(places))
+        raise InputError(f"{scores}: {len(places)} samples are not in {shards}, the first {shard}/{key}")
+    stream = io.BytesIO()
+    np.save(stream, thumbnails)
+    files.write_bytes(target, stream.getvalue())
+    return target
+
+
+def read_task_images(tasks: str, reference: LoadedModel | None) -> TaskImages:
+    """The images of the task folders of ``tasks`` (wds_NAME/test/N.tar, CLIP_benchmark's layout).
+
+    Raises InputError where there is no task, or an image of it cannot be read.
+    """
+    names, digests, hashes, thumbnails, places, embeddings = [], [], [], [], [], []
+    tars = list(_task_tars(tasks))
+    for number, (task, tar) in enumerate(tars):
+        for sample in iter_samples(tar):
+            stored, phash = as_stored(sample, tar)
+            names.append(f"{task}:{sample.key}")
+            digests.append(hashlib.sha256(sample.image).digest()[:16])
+            hashes.append(int(phash, 16))
+            thumbnails.append(thumbnail_of(np.asarray(decode(stored, tar))))
+            places.append((number, sample.offset, sample.size))
+        if reference:
+            batches = embed(iter_samples(tar), [reference], tar, _BATCH, 1)
+            embeddings += [batch.by_reference[0].image.astype(np.float16) for batch in batches]
+    return TaskImages(
+        names,
+        digests,
+        np.array(hashes, np.uint64),
+        np.stack(thumbnails),
+        tuple(tar for _, tar in tars),
+        np.array(places, np.int64),
+        np.concatenate(embeddings) if reference else None,
+    )
+
+
+def as_stored(sample: Sample, tar: str) -> tuple[Sample, str]:
+    """A task's sample with the image that `download` would store of it, and its perceptual hash."""
+    made = process_image(sample.image, DownloadOptions())
+    if not isinstance(made, ProcessedImage):
+        raise InputError(f"{tar}: sample {sample.key}: its image cannot be decoded ({made.message})")
+    return Sample(sample.key, {"jpg": made.image}, sample.offset, sample.size), made.phash
+
+
+def digest_of_tasks(tasks: str) -> str:
+    """Digest of the tars that `read_task_images` reads."""
+    return files.sha256_text(*(f"{task} {files.sha256_file(tar)}" for task, tar in _task_tars(tasks)))
+
+
+def _task_tars(tasks: str) -> Iterator[tuple[str, str]]:
+    found = [folder for folder in files.list_folders(tasks) if files.name_of(folder).startswith(_TASK_PREFIX)]
+    tars = [(folder, tar) for folder in found for tar in files.list_files(files.join(folder, "test"), ".tar")]
+    if not tars:
+        raise InputError(f"{tasks}: no task folder ({_TASK_PREFIX}NAME/test/0.tar) there")
+    for folder, tar in tars:
+        yield files.name_of(folder).removeprefix(_TASK_PREFIX).removesuffix(_TASK_SUFFIX), tar

@@ -1,0 +1,132 @@
+"""Find the pairs that repeat another, and say of each which one is kept in its stead.
+
+    shards -> thumbnails, a shard at a time (Beam)                          OUT/_thumbnails, gone at the end
+    score files, shards' hashes, embeddings, thumbnails -> rank order
+            -> finders, one a method -> the best of those that are near     (greedy.py)
+            -> OUT/NNNNN.parquet: uid, duplicate_of, method, a file for each score file
+
+The images of evaluation tasks stand before the best pair and are kept whatever they are near, so a pair that is near
+one goes, by the same rule as all others; its ``duplicate_of`` is TASK:KEY.
+
+Comparing runs on one machine: it holds some 200 bytes a pair, and reads embeddings and thumbnails (3 kB a pair) from
+the local disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipelines import engine
+from pipelines.dedup.finders import Ranked, find_by
+from pipelines.dedup.greedy import Kept, keep_best
+from pipelines.dedup.images import digest_of_tasks, read_task_images, write_thumbnails
+from pipelines.dedup.pool import concatenate, read_pairs, score_files
+from pipelines.parts import folder_digest, part_of, write_parts
+from pipelines.progress import Reading, progress
+from pipelines.references import load_reference
+from schemas import files, manifest, tables
+from schemas.errors import InputError
+from schemas.manifest import Manifest, read_manifest
+from schemas.models import LoadedModel
+from schemas.recipe import DedupOptions
+
+PAIRS_PER_WORKER = 5_000
+"""Pairs whose images are worth the seconds in which a worker process starts."""
+
+
+def run(
+    shards: str,
+    scores: str,
+    out: str,
+    options: DedupOptions,
+    beam_args: Sequence[str] = (),
+    tasks: str | None = None,
+) -> Manifest:
+    """Compare the pairs of the score files in ``scores``, whose images and hashes are in ``shards``; write ``out``.
+
+    Of pairs that are near the best scored is kept, then the one of the smaller uid. Images of the evaluation tasks in
+    the folder ``tasks`` are kept before all. Raises InputError where a method's hashes or embeddings are missing.
+    """
+    paths = score_files(scores)
+    inputs = {"shards": manifest.input_digest(shards), "scores": manifest.input_digest(scores)}
+    if tasks:
+        inputs["tasks"] = digest_of_tasks(tasks)
+    opened = manifest.begin(out, "dedup", options.model_dump(mode="json"), inputs)
+    if opened.complete:
+        return opened
+    thumbnails = files.join(out, "_thumbnails")
+    with (
+        manifest.withdrawn_if_empty(out),
+        files.without_leftovers(out),
+        TemporaryDirectory(prefix="clipsieve-dedup-") as scratch,
+    ):
+        if "thumbnail" in options.methods:
+            _make_thumbnails(paths, shards, thumbnails, beam_args)
+        ranked = _rank(paths, shards, scores, options, tasks)
+        methods, finders = zip(*find_by(options, ranked, paths, thumbnails, Path(scratch)), strict=True)
+        kept = keep_best(ranked.fixed + len(ranked.pairs), finders, ranked.fixed)
+        counts = _write(ranked, kept, methods, paths, out)
+    if files.exists(thumbnails):
+        fs, inner = files.filesystem(thumbnails)
+        fs.rm(inner, recursive=True)
+    parts = [part_of(files.join(out, files.name_of(path))) for path in paths]
+    write_parts(parts, out)
+    return manifest.finish(out, opened, counts, folder_digest(parts))
+
+
+def _make_thumbnails(paths: list[str], shards: str, folder: str, beam_args: Sequence[str]) -> None:
+    def build(pipeline: beam.Pipeline) -> None:
+        pipeline | "Score files" >> beam.Create(paths) | "Thumbnails" >> beam.Map(write_thumbnails, shards, folder)
+
+    with progress("dedup (thumbnails)", len(paths), lambda: Reading(len(files.list_files(folder, ".npy")))):
+        with tables.open_parquet(paths[0]) as first:
+            rows = first.metadata.num_rows * len(paths)
+        engine.run_job(build, min(len(paths), -(-rows // PAIRS_PER_WORKER) or 1), beam_args)
+
+
+def _rank(paths: list[str], shards: str, scores: str, options: DedupOptions, tasks: str | None) -> Ranked:
+    is_placed = not {"perceptual", "thumbnail"}.isdisjoint(options.methods)
+    pairs = concatenate([read_pairs(path, shards, is_placed) for path in paths])
+    if "perceptual" in options.methods and not pairs.has_phash.any():
+        raise InputError(f"{shards}: no phash there, which --method perceptual compares; leave that method out")
+    reference = _reference(scores) if tasks and "semantic" in options.methods else None
+    return Ranked(read_task_images(tasks, reference) if tasks else None, pairs, pairs.rank_order())
+
+
+def _reference(scores: str) -> LoadedModel:
+    """The model that made the scores' embeddings."""
+    made = read_manifest(scores)
+    if made is None or not made.recipe.get("references"):
+        raise InputError(f"{scores}: no manifest names the model of its embeddings, which task images need; leave "
+                         "--method semantic or --tasks out")  # fmt: skip
+    return load_reference(made.recipe["references"][0])
+
+
+def _write(ranked: Ranked, kept: Kept, methods: Sequence[str], paths: list[str], out: str) -> dict[str, int]:
+    """Write a file for each score file, in its order; returns the counts."""
+    goes = np.flatnonzero(kept.duplicate_of >= 0)
+    duplicate_of = np.full(len(ranked.pairs), None, object)
+    method = np.full(len(ranked.pairs), None, object)
+    pairs = ranked.order[goes - ranked.fixed]
+    duplicate_of[pairs] = ranked.names(kept.duplicate_of[goes])
+    method[pairs] = np.array(methods, object)[kept.finder[goes]]
+    start = 0
+    for path in paths:
+        uids = tables.read_table(path, tables.SCORES, ["uid"])["uid"]
+        part = slice(start, start + len(uids))
+        columns = {"uid": uids, "duplicate_of": pa.array(duplicate_of[part], pa.string()),
+                   "method": pa.array(method[part], pa.string())}  # fmt: skip
+        tables.write_table(pa.table(columns), tables.DEDUP, files.join(out, files.name_of(path)))
+        start += len(uids)
+    counts = {"pairs": len(ranked.pairs), "kept": len(ranked.pairs) - len(goes)}
+    by = np.array(methods, object)[kept.finder[goes]]
+    counts |= {name: int((by == name).sum()) for name in dict.fromkeys(methods)}
+    if ranked.tasks:
+        counts["contaminated"] = int((kept.duplicate_of[goes] < ranked.fixed).sum())
+    return counts

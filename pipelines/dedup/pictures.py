@@ -1,0 +1,65 @@
+"""The pictures of candidate pairs, read again from their shards one by one: only those that may be repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+
+from pipelines.dedup.images import as_stored
+from pipelines.dedup.same import Picture, are_same, picture_of
+from pipelines.embed import decode
+from schemas import files
+from schemas.samples import parse_samples
+
+_THREADS = 8
+_PICTURES = 4096
+"""Pictures kept at hand, 48 kB each."""
+_VERDICTS = 1 << 20
+"""Pairs whose outcome is kept: hashes and thumbnails often ask for the same."""
+
+
+class SamePictures:
+    """Whether two rows show the same picture, seen closely (same.py).
+
+    ``tars`` are the tars' paths, ``places`` int64[N, 3] of each row the number of its tar, the offset and the size of
+    its sample there. The first ``fixed`` rows are images of evaluation tasks, made into what `download` stores.
+    """
+
+    def __init__(self, tars: Sequence[str], places: np.ndarray, fixed: int) -> None:
+        self._tars, self._places, self._fixed = tars, places, fixed
+        self._picture = lru_cache(_PICTURES)(self._read)
+        self._verdict = lru_cache(_VERDICTS)(self._compare)
+
+    def first_of(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """rows int64[K], ascending, candidates columns int64[K], ascending for each row -> bool[K].
+
+        True for at most one pair of a row, the first that holds: the others are not looked at.
+        """
+        found = np.zeros(len(rows), bool)
+        edges = np.append(np.flatnonzero(np.diff(rows, prepend=-1)), len(rows)).tolist()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for pair in pool.map(lambda row: self._first(rows, columns, *row), pairwise(edges)):
+                found[pair] = True
+        return found
+
+    def _first(self, rows: np.ndarray, columns: np.ndarray, start: int, end: int) -> slice:
+        for pair in range(start, end):
+            if self._verdict(int(rows[pair]), int(columns[pair])):
+                return slice(pair, pair + 1)
+        return slice(0, 0)
+
+    def _compare(self, row: int, column: int) -> bool:
+        return are_same(self._picture(row), self._picture(column))
+
+    def _read(self, row: int) -> Picture:
+        tar, offset, size = self._places[row].tolist()
+        path = self._tars[tar]
+        fs, inner = files.filesystem(path)
+        sample = parse_samples(fs.cat_file(inner, offset, offset + size), path)[0]
+        if row < self._fixed:
+            sample, _ = as_stored(sample, path)
+        return picture_of(np.asarray(decode(sample, path)))

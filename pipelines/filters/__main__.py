@@ -1,0 +1,8 @@
+"""`python -m pipelines.filters`"""
+
+from pipelines.command import run_command
+from pipelines.filters import run
+from schemas.recipe import FilterOptions
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(run, ("scores", "out"), FilterOptions))

@@ -1,0 +1,111 @@
+"""The pairs as rules see them: the columns of a score file, those of the shard of its name, and computed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.filters.signals import SIGNALS
+from pipelines.pairs import CAPTION_NAMES
+from pipelines.rows import read_rows
+from schemas import files, tables
+from schemas.errors import InputError
+from schemas.uid import uid_bytes
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The pairs of one score file, in its order."""
+
+    path: str
+    """The score file's."""
+    batch: pa.RecordBatch
+    """``uid`` and the columns that were asked for."""
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
+
+    @cached_property
+    def raw_uids(self) -> np.ndarray:
+        """uint8[N, 16]"""
+        try:
+            return uid_bytes(self.batch["uid"])
+        except ValueError as error:
+            raise InputError(f"{self.path}: column 'uid' holds a value that is not 32 hex digits") from error
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Where the pairs' columns are."""
+
+    shards: str | None
+    """Folder of shards, each named as its score file; None: the score files have all columns themselves."""
+    targets: str | None = None
+    """File or folder of the embeddings of a target set, for rules that compare with it."""
+
+    def read(self, path: str, columns: Iterable[str]) -> Rows:
+        """The pairs of the score file at ``path`` with ``columns``, a computed one before one of the tables.
+
+        Raises InputError for a column that is nowhere, and for a pair that is not in its shard.
+        """
+        columns = tuple(dict.fromkeys(columns))
+        inputs = (SIGNALS[name].inputs if name in SIGNALS else (name,) for name in columns)
+        table = self._read_inputs(path, tuple(dict.fromkeys(name for names in inputs for name in names)))
+        arrays = {"uid": table["uid"].combine_chunks()}
+        for name in columns:
+            try:
+                arrays[name] = _column(table, name)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise InputError(f"{path}: {name} cannot be computed: {str(error).splitlines()[0]}") from error
+        return Rows(path, pa.RecordBatch.from_pydict(arrays))
+
+    def _read_inputs(self, path: str, names: Sequence[str]) -> pa.Table:
+        """``uid`` and the tables' own columns ``names``; a missing caption is an empty one."""
+        with tables.open_parquet(path) as parquet:
+            tables.check_columns(parquet.schema_arrow, tables.SCORES, path, ["uid"])
+            here = {name: found for name in names if (found := _find(name, parquet.schema_arrow.names))}
+            table = parquet.read(["uid", *here.values()], use_threads=False).select(["uid", *here.values()])
+        table = table.rename_columns(["uid", *here])
+        absent = [name for name in names if name not in here]
+        if absent:
+            beside = self._read_shard(path, table["uid"], absent)
+            for name in absent:
+                table = table.append_column(name, beside[name])
+        if "caption" in names:
+            place = table.schema.get_field_index("caption")
+            table = table.set_column(place, "caption", pc.fill_null(table["caption"].cast(pa.string()), ""))
+        return table
+
+    def _read_shard(self, path: str, uids: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
+        """The columns ``names`` of the pairs ``uids`` in the shard of the score file's name."""
+        if self.shards is None:
+            raise InputError(f"{path}: column {names[0]!r} is missing; name the folder that has it with --shards")
+        shard = files.name_of(path).removesuffix(".parquet")
+        rows = read_rows(self.shards, shard)
+        shard_path = files.join(self.shards, f"{shard}.parquet")
+        missing = [name for name in names if name not in rows.schema.names]
+        if missing:
+            raise InputError(f"{shard_path}: column {missing[0]!r} is missing, and {path} lacks it too; mend the rule")
+        places = pc.index_in(uids, value_set=rows["uid"].combine_chunks())
+        if places.null_count:
+            row = pc.index(pc.is_null(places), True).as_py() + 1
+            raise InputError(f"{path}: row {row}: its uid is not in {shard_path}; score these shards first")
+        return rows.select(list(names)).take(places)
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    if name not in SIGNALS:
+        return table[name].combine_chunks()
+    signal = SIGNALS[name]
+    return signal.compute(*(table[each].combine_chunks() for each in signal.inputs))
+
+
+def _find(name: str, names: Sequence[str]) -> str | None:
+    """What a column is called among ``names``: a caption has several names."""
+    spellings = CAPTION_NAMES if name == "caption" else (name,)
+    return next((spelling for spelling in spellings if spelling in names), None)

@@ -1,0 +1,49 @@
+"""`top(COLUMN, PERCENT)`: keeps exactly the best q% of all pairs by a score, as `select` cuts them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipelines import selection
+from pipelines.filters.pool import Pool, Rows
+from pipelines.scored import Scored, Sources
+from pipelines.select import Pass
+from pipelines.selection import Plan, Subset
+from schemas.recipe import SelectOptions, parse_options
+
+
+@dataclass(frozen=True)
+class Top:
+    """⌊N·percent/100⌋ of the N pairs, those of the highest ``column``; ties go to the smaller uid (law 5)."""
+
+    column: str
+    percent: float
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def check(self, pool: Pool) -> None:
+        self._options()
+
+    def survey(self, score_files: beam.PCollection[str], pool: Pool, out: str) -> beam.PCollection[Plan]:
+        options = self._options()
+        plan = score_files.pipeline | "No plan yet" >> beam.Create([Plan(options)])
+        for number in range(selection.most_passes(options)):
+            plan = (score_files, plan) | f"Pass {number}" >> Pass(Sources(self.column))
+        return plan
+
+    def rejects(self, rows: Rows, finding: Plan) -> np.ndarray:
+        scores = rows.batch[self.column].cast(pa.float32()).to_numpy(zero_copy_only=False)
+        nothing = pa.nulls(len(rows), pa.string())
+        quantiles = selection.quantile_ranks(finding, Scored(rows.batch["uid"], scores, nothing, nothing))
+        subset = Subset("subsets", "top", self.percent)
+        return ~selection.members(finding, subset, quantiles, np.zeros(len(rows)))
+
+    def _options(self) -> SelectOptions:
+        chosen = {"fractions": (self.percent,), "score_column": self.column}
+        return parse_options(SelectOptions, chosen, f"rule top({self.column}, {self.percent})")

@@ -1,0 +1,32 @@
+"""Takedowns: none is half done, and of what was taken down the shards keep a uid and no more."""
+
+from __future__ import annotations
+
+import pyarrow.compute as pc
+
+from pipelines.takedown.plan import read_plan
+from pipelines.takedown.shards import TAKEN_DOWN
+from pipelines.verify.checks import Check, expect
+from schemas import files, manifest, tables
+from schemas.samples import list_shards
+
+_NAME = "takedowns"
+
+
+def check_takedowns(run_dir: str) -> Check:
+    """The takedowns that the run's manifests record have ended, and left nothing behind in the shards' rows."""
+    expect(read_plan(run_dir) is None, f"{run_dir}: a takedown is half done there; run it again, with the same list")
+    made = manifest.stages(run_dir)
+    recorded = {takedown.begun_at: takedown.opt_out for found in made.values() for takedown in found.takedowns}
+    if not recorded:
+        return Check(_NAME, "none recorded")
+    folder, blanked = files.join(run_dir, "shards"), 0
+    for name in list_shards(folder) if files.exists(folder) else ():
+        path = files.join(folder, f"{name}.parquet")
+        rows = tables.read_table(path, tables.SHARDS)
+        rows = rows.filter(pc.fill_null(pc.equal(rows["error_message"], TAKEN_DOWN), False))
+        left = [column for column in ("caption", "url", "sha256", "tar_offset") if rows[column].null_count < len(rows)]
+        expect(not left, f"{path}: rows that were taken down have a {', '.join(left)}")
+        blanked += len(rows)
+    lists = ", ".join(f"{digest[:12]} at {begun}" for begun, digest in sorted(recorded.items()))
+    return Check(_NAME, f"list {lists}; {blanked:,} rows of the shards are a uid and no more")

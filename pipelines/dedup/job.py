@@ -2,13 +2,14 @@
 
     shards -> thumbnails, a shard at a time (Beam)                          OUT/_thumbnails, gone at the end
     score files, shards' hashes, embeddings, thumbnails -> rank order
-            -> finders, one a method -> the best of those that are near     (greedy.py)
+            -> finders, one a method, which look closely at candidates' images (same.py)
+            -> the best of those that are near                              (greedy.py)
             -> OUT/NNNNN.parquet: uid, duplicate_of, method, a file for each score file
 
 The images of evaluation tasks stand before the best pair and are kept whatever they are near, so a pair that is near
 one goes, by the same rule as all others; its ``duplicate_of`` is TASK:KEY.
 
-Comparing runs on one machine: it holds some 200 bytes a pair, and reads embeddings and thumbnails (3 kB a pair) from
+Comparing runs on one machine: it holds some 250 bytes a pair, and reads embeddings and thumbnails (3 kB a pair) from
 the local disk.
 """
 

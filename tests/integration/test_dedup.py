@@ -119,6 +119,18 @@ def test_select_leaves_duplicates_out(planted, command):
     assert "eligible 6" in ended.out
 
 
+def test_a_recipe_with_dedup_selects_what_it_keeps(planted, command):
+    (planted / "recipe.yaml").write_text("pairs: none\ndedup:\n  methods: [exact]\nselect: {}\n")
+    ended = command("run", planted / "recipe.yaml")
+    assert ended.status == 0, ended.err
+    assert "kept 8, exact 1" in ended.out and "eligible 8" in ended.out
+
+
+def test_perceptual_alone_looks_at_the_pictures_too(planted, command):
+    found = _run(command, planted, planted / "dedup", "--method", "perceptual")
+    assert found["recompressed"] == ("first", "perceptual") and "white" not in found
+
+
 def test_the_same_again_and_again(planted, command):
     _run(command, planted, planted / "one")
     before = {path.name: path.read_bytes() for path in (planted / "one").glob("*")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -34,6 +34,23 @@ def search_group(members: np.ndarray, near: Near, asking: np.ndarray, alive: np.
             one, other = near(waiting, block)
             is_before = block[other] < waiting[one]
             np.minimum.at(best, waiting[one[is_before]], block[other[is_before]])
+
+
+def search_clusters(
+    clusters: Iterable[np.ndarray], near_of: Callable[[np.ndarray], Near], asking: np.ndarray, alive: np.ndarray
+) -> np.ndarray:
+    """Of each row of ``asking`` int64[A] the first near one that is alive and shares a cluster; N where there is none.
+
+    ``near_of`` tells of a cluster's members, read as they are needed, which of them are near.
+    """
+    rows = len(alive)
+    best, asks = np.full(rows, rows), np.zeros(rows, bool)
+    asks[asking] = True
+    for cluster in clusters:
+        if asks[cluster].any():
+            members = cluster[asks[cluster] | alive[cluster]]
+            search_group(members, near_of(members), asks, alive, best)
+    return best[asking]
 
 
 def _blocks(columns: np.ndarray) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.dedup.clusters import Gather, cluster
-from pipelines.dedup.search import search_group
+from pipelines.dedup.search import Near, search_clusters
 
 _ROUNDING = 1e-4
 """How far a block product of unit vectors in float32 may be from their true cosine."""
@@ -24,15 +24,9 @@ class NearEmbeddings:
         self._clusters = cluster(rows, gather, seed)
 
     def best_near(self, asking: np.ndarray, alive: np.ndarray) -> np.ndarray:
-        rows = len(alive)
-        best, asks = np.full(rows, rows), np.zeros(rows, bool)
-        asks[asking] = True
-        for members in self._clusters:
-            if asks[members].any():
-                self._search(members[asks[members] | alive[members]], asks, alive, best)
-        return best[asking]
+        return search_clusters(self._clusters, self._near_of, asking, alive)
 
-    def _search(self, members: np.ndarray, asks: np.ndarray, alive: np.ndarray, best: np.ndarray) -> None:
+    def _near_of(self, members: np.ndarray) -> Near:
         vectors = self._gather(members)
 
         def near(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,4 +35,4 @@ class NearEmbeddings:
             true = np.einsum("kd,kd->k", one_of[one].astype(np.float64), other_of[other].astype(np.float64))
             return one[true >= self._min_cosine], other[true >= self._min_cosine]
 
-        search_group(members, near, asks, alive, best)
+        return near

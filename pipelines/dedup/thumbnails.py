@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipelines.dedup.clusters import Gather, cluster
-from pipelines.dedup.search import FirstSame, search_group
+from pipelines.dedup.search import FirstSame, Near, search_clusters
 
 SIDE = 32
 SMALL = 8
@@ -63,15 +63,9 @@ class NearThumbnails:
         self._clusters = cluster(rows, lambda some: descriptors_of_whole(gather(some)), seed)
 
     def best_near(self, asking: np.ndarray, alive: np.ndarray) -> np.ndarray:
-        rows = len(alive)
-        best, asks = np.full(rows, rows), np.zeros(rows, bool)
-        asks[asking] = True
-        for members in self._clusters:
-            if asks[members].any():
-                self._search(members[asks[members] | alive[members]], asks, alive, best)
-        return best[asking]
+        return search_clusters(self._clusters, self._near_of, asking, alive)
 
-    def _search(self, members: np.ndarray, asks: np.ndarray, alive: np.ndarray, best: np.ndarray) -> None:
+    def _near_of(self, members: np.ndarray) -> Near:
         thumbnails = self._gather(members)
         seen = descriptors(thumbnails)
 
@@ -84,7 +78,7 @@ class NearThumbnails:
             is_near = self._first_same(rows[one], columns[other])
             return one[is_near], other[is_near]
 
-        search_group(members, near, asks, alive, best)
+        return near
 
 
 def descriptors_of_whole(thumbnails: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from schemas import files
 
 DATACOMP_NAME = "eval_results.jsonl"
 AVERAGES_NAME = "averages.json"
+_DIGEST_DIGITS = 12
 _OURS_ALONE = ("main_metric", "mean_recall@1")
 
 
@@ -22,11 +23,10 @@ def write_exports(out: str, model: str, rows: Sequence[dict[str, Any]]) -> None:
     """Write ``eval_results.jsonl``, ``clip_benchmark/`` and ``averages.json`` beside ``results.jsonl``."""
     files.write_bytes(files.join(out, DATACOMP_NAME), json_lines(datacomp_rows(rows)))
     files.write_bytes(files.join(out, AVERAGES_NAME), json.dumps(averages(rows), indent=1).encode() + b"\n")
-    name, pretrained = model_names(model)
-    benchmark = [benchmark_row(name, pretrained, row) for row in rows]
+    benchmark = [benchmark_row(model, row) for row in rows]
     for row in benchmark:
         dataset = row["dataset"].removeprefix("wds/").replace("/", "_")
-        file = f"{dataset}_{files.name_of(pretrained)}_{name}_{row['language']}_{row['task']}.json"
+        file = f"{dataset}_{files.name_of(row['pretrained'])}_{row['model']}_{row['language']}_{row['task']}.json"
         files.write_bytes(files.join(out, "clip_benchmark", file), json.dumps(row).encode())
     files.write_bytes(files.join(out, "clip_benchmark", "benchmark.csv"), _csv(benchmark))
 
@@ -44,8 +44,9 @@ def datacomp_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return exported
 
 
-def benchmark_row(name: str, pretrained: str, row: dict[str, Any]) -> dict[str, Any]:
+def benchmark_row(model: str, row: dict[str, Any]) -> dict[str, Any]:
     """A result as ``clip_benchmark eval`` dumps it."""
+    name, pretrained = model_names(model, row["model_digest"])
     slug = row["key"].removesuffix(f".{row['task']}")
     known = BY_SLUG.get(slug)
     prefix = "lp_" if row["task"] == "linear_probe" else ""
@@ -59,10 +60,13 @@ def benchmark_row(name: str, pretrained: str, row: dict[str, Any]) -> dict[str, 
     }
 
 
-def model_names(model: str) -> tuple[str, str]:
-    """CLIP_benchmark's two words for a model: architecture and weights; of a model folder its name and path."""
+def model_names(model: str, digest: str) -> tuple[str, str]:
+    """CLIP_benchmark's two words for a model: architecture and weights; of a model folder its name and digest.
+
+    Not its path: a run elsewhere has the same files.
+    """
     if not model.startswith("open_clip:"):
-        return files.name_of(model), model
+        return files.name_of(model), digest[:_DIGEST_DIGITS]
     name, at, weights = model.removeprefix("open_clip:").partition("@")
     if at:
         return name, weights

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.ledger import LEDGER_NAME, read_ledger
-from schemas.manifest import STAGE_FOLDERS, stages
+from schemas.manifest import stages
 from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, content_digest, read_table
 
 ROWS, DUPLICATES, SUCCESS = 85, 5, 72
+CARD_NAME = "README.md"
 
 
 def paths_of(run: Path) -> set[str]:
@@ -76,7 +77,7 @@ def test_the_folders_are_those_of_the_design(small_run: Path) -> None:
     assert {path.name for path in small_run.iterdir() if path.is_file()} == {"recipe.yaml", "manifest.json"}
     gathered = json.loads((small_run / "manifest.json").read_text())["stages"]
     made = ["resharded/top40", "models/all", "models/top40", "evaluations/all", "evaluations/top40"]
-    assert list(gathered) == [*STAGE_FOLDERS, *made]
+    assert list(gathered) == ["shards", "scores", "selection", "subsets", "samples", *made]
     assert all(manifest["status"] == "complete" for manifest in gathered.values())
     assert (small_run / "report" / "index.html").read_text().startswith("<!doctype html>")
 
@@ -97,7 +98,10 @@ def test_verify_finds_nothing(small_run: Path, command) -> None:
     ended = command("verify", small_run)
     assert (ended.status, ended.err) == (0, "")
     lines = ended.out.splitlines()
-    assert all(line.startswith("ok  ") and "not there" not in line for line in lines)
+    assert all(line.startswith("ok  ") for line in lines)
+    assert [line for line in lines if "not there" in line] == [
+        f"ok  {name}: not there, not checked" for name in ("filters", "dedup")
+    ]
     assert lines[1].startswith("ok  pairs: 85 rows, 80 distinct")
     assert lines[0].startswith("ok  shards: 85 rows = 5 duplicates + 72 downloaded + 8 failed, in 3 shards")
 
@@ -131,6 +135,9 @@ def test_stage_by_stage_on_one_worker_gives_the_same(small_run: Path, run_by_sta
             assert content_digest(str(one)) == content_digest(str(other)), name
         elif name.startswith("shards/") and name.endswith("_stats.json"):
             assert without_times(one) == without_times(other), name
+        elif name.endswith(CARD_NAME):
+            cards = [path.read_text().splitlines() for path in (one, other)]
+            assert without_device_hours(cards[0]) == without_device_hours(cards[1]), name
         elif not name.endswith("manifest.json"):
             assert one.read_bytes() == other.read_bytes(), name
 
@@ -160,3 +167,7 @@ def without_times(stats: Path) -> dict:
 def losses(log: Path) -> list[tuple[int, float]]:
     rows = read_table(str(log), TRAIN_LOG, ["step", "loss"])
     return list(zip(rows["step"].to_pylist(), rows["loss"].to_pylist(), strict=True))
+
+
+def without_device_hours(card: list[str]) -> list[str]:
+    return [line for line in card if not line.startswith("| device-hours |")]

@@ -1,6 +1,7 @@
-"""The training loader alone, beside a webdataset pipeline with open_clip's own transform, as open_clip_train has it.
+"""The training loader alone, beside webdataset: with open_clip's transform, as open_clip_train has it, and with ours.
 
-Both decode with Pillow, resize alike, tokenize alike and end in normalised float32 batches: ours on the step's side.
+All decode with Pillow, resize alike, tokenize with the same tokenizer and end in normalised float32 batches. With our
+own functions webdataset hands out bytes that are normalised on the step's side, as ours are.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import open_clip
+import torch
 import webdataset
 
 from benchmarks.inputs import pair_shards
@@ -17,13 +20,14 @@ from schemas.recipe import TrainOptions
 from schemas.samples import list_shards
 from schemas.tokenizer import tokenizer_for
 from training.data import PairReader, load_batches, normalise
+from training.images import image_stages
 from training.order import make_order
 from training.plan import plan_samples
 from training.strategies import View
+from training.texts import text_stages
 from training.towers import Tower, load_tower
 
 TOWER = "vit-tiny-64"
-SHARDS_READ = 2
 BUFFER = 1_000
 """Samples in webdataset's shuffle buffer, its documentation's choice."""
 
@@ -31,22 +35,22 @@ BUFFER = 1_000
 def run(scratch: Path) -> list[Row]:
     """Pairs a second that one decoding worker hands to the step, none of them seen before."""
     shards, tower = pair_shards(scratch), load_tower(TOWER)
-    tars = [str(shards / f"{name}.tar") for name in list_shards(str(shards))[:SHARDS_READ]]
-    pairs = len(plan_samples(str(shards))) * SHARDS_READ // len(list_shards(str(shards)))
+    tars = [str(shards / f"{name}.tar") for name in list_shards(str(shards))]
     work = {
-        "clipsieve loader": partial(_clipsieve, shards, tower, pairs),
-        "webdataset": partial(_webdataset, tars, tower),
+        "clipsieve loader": partial(_clipsieve, shards, tower),
+        "webdataset, open_clip's transform": partial(_webdataset, tars, tower),
+        "webdataset, clipsieve's functions": partial(_webdataset_alike, tars, tower),
     }
     return compare("loader", "pairs", [Contender(name, clocked(function)) for name, function in work.items()])
 
 
-def _clipsieve(shards: Path, tower: Tower, pairs: int, _: Path) -> int:
+def _clipsieve(shards: Path, tower: Tower, _: Path) -> int:
     options = TrainOptions()
     views = (View("image", options.augment),)
-    order = make_order(plan_samples(str(shards)), (), options.seed)
-    reader = PairReader(order, tower, views, options.text_mask)
-    starts = range(0, pairs, options.batch_size)
-    shares = (range(start, min(start + options.batch_size, pairs)) for start in starts)
+    plan = plan_samples(str(shards))
+    reader = PairReader(make_order(plan, (), options.seed), tower, views, options.text_mask)
+    starts = range(0, len(plan), options.batch_size)
+    shares = (range(start, min(start + options.batch_size, len(plan))) for start in starts)
     batches = load_batches(reader, shares, workers=1)
     return sum(len(normalise(batch.images["image"], tower.preprocess_cfg)) for batch in batches)
 
@@ -55,12 +59,27 @@ def _webdataset(tars: list[str], tower: Tower, _: Path) -> int:
     config = dict(tower.preprocess_cfg)
     transform = open_clip.image_transform(config.pop("size"), is_train=False, **config)
     tokenizer = tokenizer_for(tower.model_cfg["text_cfg"])
-    pairs = (
-        webdataset.WebDataset(tars, shardshuffle=len(tars), seed=0)
-        .shuffle(BUFFER)
-        .decode("pilrgb")
-        .to_tuple("jpg", "txt")
-    )
+    pairs = _shuffled(tars).decode("pilrgb").to_tuple("jpg", "txt")
     tensors = pairs.map_tuple(transform, lambda caption: tokenizer([caption])[0])
-    batches = tensors.batched(TrainOptions().batch_size)
-    return sum(len(images) for images, _ in webdataset.WebLoader(batches, batch_size=None, num_workers=1))
+    return sum(len(images) for images, _ in _batches(tensors))
+
+
+def _webdataset_alike(tars: list[str], tower: Tower, _: Path) -> int:
+    options = TrainOptions()
+    encode, reduce = text_stages(options.text_mask, tower.model_cfg["text_cfg"])
+    prepare, (augment,) = image_stages([options.augment], tower.preprocess_cfg)
+    pairs = _shuffled(tars).to_tuple("jpg", "txt")
+    arrays = pairs.map_tuple(
+        lambda image: augment(prepare(image), (options.seed, 0, 0)),
+        lambda caption: reduce(encode(caption.decode()), (options.seed, 0)),
+    )
+    pixels = (torch.as_tensor(np.asarray(images)).permute(0, 3, 1, 2) for images, _ in _batches(arrays))
+    return sum(len(normalise(images, tower.preprocess_cfg)) for images in pixels)
+
+
+def _shuffled(tars: list[str]) -> webdataset.WebDataset:
+    return webdataset.WebDataset(tars, shardshuffle=len(tars), seed=0).shuffle(BUFFER)
+
+
+def _batches(pairs: webdataset.WebDataset) -> webdataset.WebLoader:
+    return webdataset.WebLoader(pairs.batched(TrainOptions().batch_size), batch_size=None, num_workers=1)

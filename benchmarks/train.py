@@ -15,7 +15,7 @@ from schemas.samples import list_shards
 from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 
 TOWER = "vit-tiny-64"
-BATCH, STEPS, LEFT_OUT = 256, 8, 2
+BATCH, STEPS, LEFT_OUT = 256, 6, 2
 SAMPLES = BATCH * (STEPS - LEFT_OUT)
 WITHOUT = """
 from training import runtime, train

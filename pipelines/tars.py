@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import IO
 
 import xxhash
 
+from schemas.tar_members import CHECKSUM, MOST_NAME_BYTES, SIZE, places
+
 # tarfile's own header takes 20 µs a member, most of it for the ten fields that are the same in all of ours.
 _HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
-_SIZE, _CHECKSUM, _TYPE = slice(124, 136), slice(148, 156), 156
-_MOST_NAME_BYTES = 100
 _MOST_BYTES = 8**11 - 1
 
 
@@ -53,20 +53,20 @@ def tar_member(name: str, data: bytes) -> bytes:
     The name must be ASCII of at most 100 bytes, and the content below 8 GiB.
     """
     encoded = name.encode("ascii")
-    if len(encoded) > _MOST_NAME_BYTES or len(data) > _MOST_BYTES:
+    if len(encoded) > MOST_NAME_BYTES or len(data) > _MOST_BYTES:
         raise ValueError(f"{name}: {len(data)} bytes do not fit into a ustar member")
     header = bytearray(_HEADER)
     header[: len(encoded)] = encoded
-    header[_SIZE] = b"%011o\0" % len(data)
-    header[_CHECKSUM] = b" " * 8
-    header[_CHECKSUM] = b"%06o\0 " % sum(header)
+    header[SIZE] = b"%011o\0" % len(data)
+    header[CHECKSUM] = b" " * 8
+    header[CHECKSUM] = b"%06o\0 " % sum(header)
     return bytes(header) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
 
 
 def is_sample(data: memoryview, key: str) -> bool:
     """Whether ``data`` begins with a member of the sample ``key``."""
     try:
-        at = next(_headers(data), len(data))
+        at = next((place.header for place in places(data)), len(data))
     except tarfile.HeaderError:
         return False
     name = f"{key}.".encode()
@@ -78,25 +78,13 @@ def rename_members(sample: memoryview, key: str) -> None:
 
     ``sample`` holds whole members, ``NAME.EXTENSION``. Raises ValueError when a new name is too long.
     """
-    for at in _headers(sample):
+    for _, at, _ in places(sample):
         header = bytearray(sample[at : at + tarfile.BLOCKSIZE])
-        old = bytes(header[:_MOST_NAME_BYTES]).rstrip(b"\0")
+        old = bytes(header[:MOST_NAME_BYTES]).rstrip(b"\0")
         new = key.encode("ascii") + old[old.index(b".") :]
-        if len(new) > _MOST_NAME_BYTES:
+        if len(new) > MOST_NAME_BYTES:
             raise ValueError(f"{new.decode()}: the name does not fit into a ustar member")
-        header[:_MOST_NAME_BYTES] = new.ljust(_MOST_NAME_BYTES, b"\0")
-        header[_CHECKSUM] = b" " * 8
-        header[_CHECKSUM] = b"%06o\0 " % sum(header)
+        header[:MOST_NAME_BYTES] = new.ljust(MOST_NAME_BYTES, b"\0")
+        header[CHECKSUM] = b" " * 8
+        header[CHECKSUM] = b"%06o\0 " % sum(header)
         sample[at : at + tarfile.BLOCKSIZE] = header
-
-
-def _headers(members: memoryview) -> Iterator[int]:
-    """Where each member's own header begins, behind the pax header that it may have: webdataset's writer, and so
-    img2dataset's and DataComp's, puts fractions of a second there. Names of up to 100 bytes are in the member's own.
-    """
-    at = 0
-    while at < len(members):
-        if members[at + _TYPE : at + _TYPE + 1] != tarfile.XHDTYPE:
-            yield at
-        size = tarfile.nti(bytes(members[at : at + tarfile.BLOCKSIZE][_SIZE]))  # type: ignore[attr-defined]
-        at += tarfile.BLOCKSIZE + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE

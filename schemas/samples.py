@@ -11,12 +11,13 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from schemas import files
 from schemas.errors import InputError
+from schemas.tar_members import Member, plain_members
 
 MEMBER_PATTERN = re.compile(r"([0-9a-z]+(?:-[0-9]+)*)\.([0-9a-z]+)")
 IMAGE_EXTENSIONS = ("jpg", "png", "webp")
@@ -63,35 +64,36 @@ def list_shards(folder: str) -> list[str]:
 def iter_samples(path: str) -> Iterator[Sample]:
     """Stream a tar's samples in order; a truncated or damaged tar is an InputError that names it."""
     with files.open_read(path) as stream:
-        yield from _samples_of(stream, path)
+        yield from _samples_of(_members_of(stream, path), path)
 
 
 def parse_samples(data: bytes, path: str) -> list[Sample]:
     """The samples within a byte range cut from a tar at member borders (offsets count from the range's start)."""
-    return list(_samples_of(io.BytesIO(data), path))
+    members = plain_members(data)
+    return list(_samples_of(_members_of(io.BytesIO(data), path) if members is None else members, path))
 
 
-def _samples_of(stream: IO[bytes], path: str) -> Iterator[Sample]:
+def _samples_of(members: Iterable[Member], path: str) -> Iterator[Sample]:
     key, start, end = "", 0, 0
-    members: dict[str, bytes] = {}
-    for member, data in _members_of(stream, path):
+    contents: dict[str, bytes] = {}
+    for member in members:
         match = MEMBER_PATTERN.fullmatch(member.name)
         if match is None:
             raise InputError(f"{path}: member {member.name!r} is not a plain KEY.EXTENSION file")
         stem, extension = match.groups()
         if stem != key:
-            if members:
-                yield Sample(key, members, start, end - start)
-            key, members, start = stem, {}, member.offset
-        elif extension in members:
+            if contents:
+                yield Sample(key, contents, start, end - start)
+            key, contents, start = stem, {}, member.start
+        elif extension in contents:
             raise InputError(f"{path}: member {member.name!r} stands twice in a sample")
-        members[extension] = data
-        end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    if members:
-        yield Sample(key, members, start, end - start)
+        contents[extension] = member.content
+        end = member.end
+    if contents:
+        yield Sample(key, contents, start, end - start)
 
 
-def _members_of(stream: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+def _members_of(stream: IO[bytes], path: str) -> Iterator[Member]:
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
@@ -101,7 +103,8 @@ def _members_of(stream: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarInfo,
                 data = content.read() if content is not None else b""
                 if len(data) != member.size:
                     raise tarfile.ReadError("unexpected end of data")
-                yield member, data
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                yield Member(member.name, data, member.offset, end)
                 # tarfile keeps every header it met: memory would grow with the shard.
                 tar.members = []  # type: ignore[attr-defined]
             stream.seek(tar.offset)

@@ -188,9 +188,13 @@ def _load_optimizer(
 
 
 def _like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """``whole``, shared by the processes as ``other`` is where it has its shape; held by each where not."""
+    """``whole``, laid out and shared by the processes as ``other`` is where it has its shape; held by each where not.
+
+    A fused optimizer takes a parameter's elements and its state's in the order in which they lie.
+    """
     if not isinstance(other, DTensor) or not whole.ndim:
-        return whole
+        is_state_of = whole.shape == other.shape
+        return torch.empty_like(other, dtype=whole.dtype, device=whole.device).copy_(whole) if is_state_of else whole
     placements = other.placements if whole.shape == other.shape else [Replicate()]
     return distribute_tensor(whole.to(other.device), other.device_mesh, placements)
 

@@ -20,6 +20,9 @@ def distribute(strategy: Strategy, options: TrainOptions, runtime: Runtime) -> t
     share (FSDP2), but for those of the loss. Batch norms take their statistics over all GPUs. On CPUs torch has none
     that do: each process takes its own there, and only towers without them train as in one process.
     """
+    if options.parallel == "ddp":  # FSDP2 shares out contiguous tensors alone
+        # As the images lie: the same sums, without turning each kernel and its gradient about at every step.
+        strategy.to(memory_format=torch.channels_last)
     if options.checkpoint_activations:
         strategy.model.set_grad_checkpointing()
     layers = repeated_layers(strategy.model)

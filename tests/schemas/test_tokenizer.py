@@ -71,6 +71,27 @@ def test_clips_byte_pairs_are_cleaned_as_open_clip_does():
     assert torch.equal(mine(texts), SimpleTokenizer(context_length=8, clean="canonicalize")(texts))
 
 
+CLEANINGS = ("lower", "whitespace", "canonicalize")
+OURS = {clean: tokenizer_for({"context_length": 24, "tokenizer_kwargs": {"clean": clean}}) for clean in CLEANINGS}
+THEIRS = {clean: SimpleTokenizer(context_length=24, clean=clean) for clean in CLEANINGS}
+PIECES = ["&amp;", "&lt;", "&amp;quot;", "cafÃ©", "\x1b[31m", "\r\n", "\x85", "\x00", "\t", "ﬁ", "“", "\uff26", "It's"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text() | st.text("aB '&;<_.,#x1~\\", max_size=9) | st.sampled_from(PIECES), max_size=8).map("".join))
+@pytest.mark.parametrize("clean", CLEANINGS)
+def test_a_caption_has_open_clips_tokens_whatever_is_in_it(clean, caption):
+    assert torch.equal(OURS[clean]([caption]), THEIRS[clean]([caption]))
+
+
+@pytest.mark.parametrize("clean", CLEANINGS)
+def test_every_printable_ascii_pair_has_open_clips_tokens(clean):
+    """All that may skip the mending, two by two, and each alone."""
+    letters = [chr(code) for code in range(32, 127)]
+    captions = [*letters, *(f"a{first}{second}b" for first in letters for second in letters)]
+    assert torch.equal(OURS[clean](captions), THEIRS[clean](captions))
+
+
 def test_a_model_folder_carries_its_pieces_wherever_it_goes(model_file, tmp_path):
     text_cfg = {"context_length": 8, "vocab_size": 36, "width": 32, "heads": 2, "layers": 1}
     text_cfg |= {"hf_tokenizer_name": model_file}

@@ -25,6 +25,7 @@ from training.checkpoint import (
     state_of,
 )
 from training.optimizers import make_optimizer
+from training.scale import distribute
 from training.strategies import make_strategy
 from training.towers import build_model, load_tower
 
@@ -39,6 +40,7 @@ def make(request, tower_file, alone):
         torch.manual_seed(seed)
         options, tower = TrainOptions(optimizer=request.param, weight_decay=1e-3), load_tower(tower_file)
         strategy = make_strategy(options, tower, build_model(tower), alone)
+        distribute(strategy, options, alone)
         return strategy, make_optimizer(strategy, options)
 
     return build
@@ -47,7 +49,7 @@ def make(request, tower_file, alone):
 def step(model, optimizer, seed):
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape, generator=generator))
     optimizer.step()
 
 

@@ -41,6 +41,27 @@ def test_activations_computed_again_are_those_of_before(tower_file, alone, chang
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
+def test_kernels_lie_as_images_do_and_change_no_gradient(alone):
+    """Convolutions of a RegNet, whose kernels torch makes with the channels before the pixels."""
+    options = TrainOptions(tower="regnet-tiny-64", batch_size=SIZE)
+    tower = fit_tower(load_tower(options.tower), options)
+    images = torch.rand(SIZE, 64, 64, 3, generator=torch.Generator().manual_seed(1)).permute(0, 3, 1, 2)
+    texts = torch.randint(1, 8000, (SIZE, 16), generator=torch.Generator().manual_seed(2))
+    found = []
+    for change in (False, True):
+        torch.manual_seed(0)
+        strategy = make_strategy(options, tower, build_model(tower), alone).train()
+        trained = distribute(strategy, options, alone) if change else strategy
+        strategy.loss(trained({strategy.views[0].name: images}, texts, None))["loss"].backward()
+        found.append({name: p.grad for name, p in strategy.named_parameters() if p.grad is not None})
+    before, after = found
+    kernels = [name for name, gradient in after.items() if gradient.ndim == 4 and gradient.shape[2:] == (3, 3)]
+    assert len(kernels) > 10
+    assert all(after[name].is_contiguous(memory_format=torch.channels_last) for name in kernels)
+    differences = {name: float((after[name] - before[name]).norm() / before[name].norm()) for name in before}
+    assert max(differences.values()) < 1e-5, differences
+
+
 def test_compiled_layers_compute_the_same(tower_file, alone, monkeypatch):
     """Traced and differentiated as torch.compile does; its C++, which takes a minute to build, left out."""
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="aot_eager"))

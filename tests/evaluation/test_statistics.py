@@ -109,7 +109,7 @@ def test_a_p_value_is_symmetric_and_tells_what_the_interval_tells(pairs):
     first, second = np.array(pairs, float).T
     ours, swapped = paired_difference(first, second), paired_difference(second, first)
     assert ours.value == -swapped.value
-    assert ours.p_value == pytest.approx(swapped.p_value, abs=0.04)
+    assert ours.p_value == pytest.approx(swapped.p_value, abs=0.08)  # six times the draws' own sd
     if ours.low > 0 or ours.high < 0:
         assert ours.p_value < 0.06
     if np.array_equal(first, second):

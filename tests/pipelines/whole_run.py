@@ -40,7 +40,8 @@ class Run:
         return f"the wished-for thing, number {row}"
 
     def uid(self, row: int) -> str:
-        return uid_of(self.urls[row], self.caption(row))
+        """Of its own choice: the URL has the server's port, which differs from run to run."""
+        return uid_of(f"page {row}", self.caption(row))
 
     @property
     def gone(self) -> set[str]:
@@ -89,7 +90,12 @@ def make_run(root: Path, encode_image: Callable[[int], bytes], model: Path) -> R
 def _run_stages(run: Run, hosts: tuple[str, ...], model: Path, busy: set[int]) -> None:
     out, rows = run.folder, [*range(PAIRS), 3, 12]
     (out / "pairs").mkdir(parents=True)
-    table = {"url": [run.urls[row] for row in rows], "caption": [run.caption(row) for row in rows], "creator": rows}
+    table = {
+        "uid": [run.uid(row) for row in rows],
+        "url": [run.urls[row] for row in rows],
+        "caption": [run.caption(row) for row in rows],
+        "creator": rows,
+    }
     pq.write_table(pa.table(table), out / "pairs" / "pairs.parquet")
     pairs, shards, scores = (str(out / name) for name in ("pairs/pairs.parquet", "shards", "scores"))
     options = DownloadOptions(shard_size=24, allow_hosts=hosts, attempts=1)

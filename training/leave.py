@@ -19,7 +19,7 @@ from training.towers import build_model
 
 
 def leave_model(job: Job, strategy: Strategy, manifest: Manifest, cost: Cost, seconds: float) -> Manifest:
-    """Write the model folder and close it."""
+    """Write the model folder and close it; the checkpoints go last, so that a stop before that costs no step."""
     runtime, seen = job.runtime, job.steps * job.options.batch_size
     weights = gathered(strategy.model.state_dict(), runtime.is_first)
     if runtime.is_first:
@@ -39,9 +39,10 @@ def leave_model(job: Job, strategy: Strategy, manifest: Manifest, cost: Cost, se
         save_model(job.out, model, job.tower.model_cfg, job.tower.preprocess_cfg)
         ledger = _ledger(job, cost, counts, seconds)
         write_ledger(ledger, job.out)
+        digest = files.sha256_file(files.join(job.out, WEIGHTS_NAME))
+        write_card(job.out, manifest.model_copy(update={"counts": counts, "digest": digest}), job.tower, ledger)
+        finish(job.out, manifest, counts, digest)
         drop_checkpoints(job.out)
-        done = finish(job.out, manifest, counts, files.sha256_file(files.join(job.out, WEIGHTS_NAME)))
-        write_card(job.out, done, job.tower, ledger)
     runtime.barrier()
     return begin(job.out, "train", manifest.recipe, manifest.inputs)
 

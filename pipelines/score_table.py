@@ -92,7 +92,7 @@ def score_table(
 
 
 def _languages(captions: Sequence[str]) -> list[str | None]:
-    from pipelines.filters.language import identify  # its model is loaded where it is asked for
+    from pipelines.language import identify  # its model is loaded where it is asked for
 
     return identify(captions)
 

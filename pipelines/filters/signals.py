@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.filters.captions import is_file_name, is_markup
-from pipelines.filters.language import identify
+from pipelines.language import identify
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 
 from pipelines import select
 from pipelines.filters import job, run
-from pipelines.filters.language import identify
 from pipelines.filters.registry import SETS
+from pipelines.language import identify
 from pipelines.verify.filters import check_filters
 from schemas import manifest
 from schemas.errors import ClipsieveError, InputError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.filters.language import identify
+from pipelines.language import identify
 
 LAB = os.environ.get("CLIPSIEVE_LAB_DATA")
 

@@ -20,7 +20,7 @@ from PIL import Image
 from pipelines.images import ProcessedImage, process_image
 from pipelines.shards import Outcome, open_shard
 from schemas import tables
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 from schemas.uid import uid_of
 
 KINDS = ("quality 40", "half size", "95% crop", "other caption")

@@ -23,7 +23,7 @@ from benchmarks import dedup_judge
 from benchmarks.dedup_pool import Planted, pictures, with_copies, write_pool
 from pipelines import dedup
 from schemas import files, tables
-from schemas.recipe import DedupOptions
+from schemas.options import DedupOptions
 
 SHOWN = 40
 _BLANK = 2.0

@@ -17,7 +17,7 @@ from benchmarks.inputs import photo
 from benchmarks.server import serve_images
 from benchmarks.timing import Contender, Row, clocked, compare, cores, python
 from schemas.errors import ClipsieveError
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 
 PHOTOS = 120
 ADDRESSES = 9_000

@@ -15,8 +15,8 @@ from PIL import Image
 from pipelines.download_plan import naming
 from pipelines.images import ProcessedImage, process_image
 from pipelines.shards import Outcome, open_shard
+from schemas.options import DownloadOptions
 from schemas.outcomes import Status
-from schemas.recipe import DownloadOptions
 from schemas.uid import uid_of
 
 SHARDS = 8

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files as resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,19 +27,22 @@ from schemas.errors import ClipsieveError
 
 PEER = "CLIPSIEVE_CLIP_BENCHMARK_PYTHON"
 """Names the interpreter of an environment with clip-benchmark 1.6.2 and numpy 2.2.6."""
-WORDS, PHRASES = "words", "phrases"
+WORDS, PHRASES, REPEATS = "words", "phrases", "repeats"
 CLASSES = 120
-CAPTIONED = 500
+CAPTIONED, REPEATED = 500, 250
 TEMPLATES = ("clip art of a {c}.", "a picture of the {c}", "{c}")
 _DRIVER = Path(__file__).with_name("clip_benchmark_peer.py")
 
 
-def write_tasks(data: Path) -> None:
-    """Write ``wds_words``, 120 classes, and ``wds_phrases``, one to seven captions an image, into ``data``."""
-    pairs = quickstart_pairs()
+def write_tasks(data: Path, most: int | None = None) -> None:
+    """Write into ``data`` ``wds_words``, 120 classes, ``wds_phrases``, one to seven captions an image, and
+    ``wds_repeats``, likewise, in which captions and pictures stand more than once; of each ``most`` images."""
+    pairs, retrieval = quickstart_pairs(), {"dataset_type": ["retrieval"]}
     labelled, texts = labelled_words(pairs)
-    write_folder(data / f"wds_{WORDS}", labelled, texts)
-    write_folder(data / f"wds_{PHRASES}", _captioned(pairs)[:CAPTIONED], {"dataset_type": ["retrieval"]})
+    write_folder(data / f"wds_{WORDS}", labelled[:most], texts)
+    write_folder(data / f"wds_{PHRASES}", _captioned(pairs)[:CAPTIONED][:most], retrieval)
+    repeated = [(pair["image"], {"txt": "\n".join(_captions(pair, 1 + row % 7))}) for row, pair in enumerate(pairs)]
+    write_folder(data / f"wds_{REPEATS}", repeated[:REPEATED][:most], retrieval)
 
 
 def write_group(data: Path) -> None:
@@ -71,7 +74,10 @@ def quickstart_pairs() -> list[dict]:
 
 
 def write_folder(
-    folder: Path, samples: Iterable[tuple[bytes, dict[str, str]]], texts: dict[str, Sequence[str]], split: str = "test"
+    folder: Path,
+    samples: Iterable[tuple[bytes, dict[str, str]]],
+    texts: Mapping[str, Sequence[str]],
+    split: str = "test",
 ) -> None:
     """Write a task folder's split of one tar: samples of an image and text members, and text files of lines."""
     (folder / split).mkdir(parents=True)
@@ -126,11 +132,11 @@ def _captioned(pairs: Sequence[dict]) -> list[tuple[bytes, dict[str, str]]]:
 
 
 def _captions(pair: dict, count: int) -> list[str]:
-    """A picture's title, and what else can be said of where it is from."""
+    """A picture's title, and what else can be said of where it is from, in lower case, as tokenizers read it."""
     folders = [part.replace("_", " ") for part in pair["id"].split("/")[:-1]]
     said = [pair["title"], f"by {pair['creator']}", f"{pair['title']} by {pair['creator']}", " ".join(folders)]
-    said += [f"a drawing of {pair['title']}", f"{folders[0]}: {pair['title']}", pair["title"].upper()]
-    return [" ".join(text.split()) for text in said[:count]]
+    said += [f"a drawing of {pair['title']}", f"{folders[0]}: {pair['title']}", f"clip art of {pair['title']}"]
+    return [" ".join(text.lower().split()) for text in said[:count]]
 
 
 def _rarity(item: tuple[str, int]) -> tuple[int, str]:
@@ -146,7 +152,7 @@ def main(path: str) -> None:
     figures = {}
     with TemporaryDirectory() as scratch:
         write_tasks(Path(scratch))
-        for name in (WORDS, PHRASES):
+        for name in (WORDS, PHRASES, REPEATS):
             metrics, images = builtin_peer(Path(scratch) / f"wds_{name}")
             heads = [[round(float(value), 6) for value in row[:4]] for row in images[::50]]
             figures[name] = {"metrics": metrics, "images": len(images), "every_50th_embedding": heads}

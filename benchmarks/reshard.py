@@ -21,8 +21,8 @@ from pipelines import reshard
 from pipelines.rows import read_placed_rows
 from pipelines.shards import Outcome, open_shard
 from pipelines.sorted_uids import write_uids
+from schemas.options import ReshardOptions
 from schemas.outcomes import Status
-from schemas.recipe import ReshardOptions
 from schemas.samples import list_shards
 from schemas.uid import uid_bytes, uid_of
 

@@ -16,7 +16,7 @@ from pipelines.embed import decode
 from pipelines.references import BUILTIN, load_reference
 from pipelines.score_shard import OpenClipModelHandler, References, ShardTask
 from schemas.models import LoadedModel
-from schemas.recipe import ScoreOptions
+from schemas.options import ScoreOptions
 from schemas.samples import Sample, iter_samples, list_shards
 
 

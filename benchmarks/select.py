@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.timing import Contender, Row, clocked, compare
 from pipelines import select
-from schemas.recipe import SelectOptions
+from schemas.options import SelectOptions
 from schemas.uid import UID_U64_PAIR, uid_array
 
 PAIRS = int(os.environ.get("CLIPSIEVE_BENCHMARK_PAIRS", "5_000_000"))

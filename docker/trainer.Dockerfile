@@ -4,7 +4,7 @@
 #     --shards /data/run/shards --subset /data/run/subsets/top40.npy --out /data/run/models/top40
 FROM python:3.11-slim
 WORKDIR /opt/clipsieve
-COPY pyproject.toml constraints.txt README.md LICENSE NOTICE clipsieve.py ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE clipsieve.py recipes.py ./
 COPY schemas schemas
 COPY pipelines pipelines
 COPY training training

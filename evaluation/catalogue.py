@@ -71,7 +71,7 @@ KNOWN = (
         1000,
         datacomp=None,
         folder="imagenet1k",
-        source=f"the images of imagenet1k, {_IMAGENET}; the labels come with clipsieve",
+        source=f"the images of imagenet1k, {_IMAGENET}; tar files with filenames.txt; the labels come with clipsieve",
     ),
     Known("imagenet-a", "ImageNet-A", 7_500, 200, source="github.com/hendrycks/natural-adv-examples"),
     Known("imagenet-r", "ImageNet-R", 30_000, 200, source="github.com/hendrycks/imagenet-r"),

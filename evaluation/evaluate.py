@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,10 @@ from evaluation.sight import write_page
 from evaluation.task import Task
 from schemas import files
 from schemas.errors import ClipsieveError, InputError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
 from schemas.models import LoadedModel, load_model
-from schemas.recipe import EvaluateOptions
+from schemas.options import EvaluateOptions
 from schemas.results import results_digest
 
 
@@ -59,26 +61,27 @@ def run(model: str, data: str, out: str, options: EvaluateOptions, cache: str | 
         _place(loaded)
         tasks, failures = _read_tasks(found, options.preset)
         jobs = _jobs(tasks, protocols, found)
-        manifest = _begin(out, options, loaded, found, jobs, ranks)
-        if manifest.complete:
-            return manifest
-        features = Features(
-            loaded,
-            options.preset,
-            options.prompts,
-            cache or files.join(out, "features"),
-            options.batch_size,
-            ranks,
-        )
-        rows = _evaluate(jobs, features, out, failures)
-        if not ranks.is_first:
-            return manifest
-        write_exports(out, model, rows)
-        write_page(out, model, tasks, features, rows)
-        if failures:
-            raise _failed(failures, len(found))
-        counts = {"tasks": len(rows), "samples": sum(row["samples"] for row in rows)}
-        return finish(out, manifest, counts, results_digest(out))
+        with only_writer(out) if ranks.is_first else nullcontext():
+            manifest = _begin(out, options, loaded, found, jobs, ranks)
+            if manifest.complete:
+                return manifest
+            features = Features(
+                loaded,
+                options.preset,
+                options.prompts,
+                cache or files.join(out, "features"),
+                options.batch_size,
+                ranks,
+            )
+            rows = _evaluate(jobs, features, out, failures)
+            if not ranks.is_first:
+                return manifest
+            write_exports(out, model, rows)
+            write_page(out, model, tasks, features, rows)
+            if failures:
+                raise _failed(failures, len(found))
+            counts = {"tasks": len(rows), "samples": sum(row["samples"] for row in rows)}
+            return finish(out, manifest, counts, results_digest(out))
 
 
 def _chosen(names: Sequence[str]) -> list[Protocol]:
@@ -158,7 +161,7 @@ def _evaluate(jobs: list[Job], features: Features, out: str, failures: dict[str,
 def _write(job: Job, outcome: Outcome, features: Features, out: str) -> dict[str, Any]:
     write_samples(out, job.key, outcome)
     row = result_row(job.key, job.task, job.protocol, outcome, features)
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in row["metrics"].items() if value is not None)
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in outcome.metrics.items() if value is not None)
     print(f"evaluate: {job.key}: {row['samples']:,} images, {metrics}", file=sys.stderr, flush=True)
     return row
 

@@ -23,6 +23,7 @@ from schemas import files
 from schemas.errors import ClipsieveError
 from schemas.models import LoadedModel
 
+_KINDS = ("unit", "pooled")
 FEATURES = 1
 """Version of what is computed: it grows with every change that can move a feature."""
 
@@ -105,7 +106,7 @@ class Features:
 
     @contextmanager
     def _together(self, name: str) -> Iterator[None]:
-        """Where the block fails on one rank it fails on all, each with the first one's reason."""
+        """Where the block fails on one rank it fails on all, each with the first one's reason, and nothing is left."""
         reason = files.join(self.cache, f"{name}.{self.ranks.rank}.failed.txt")
         try:
             yield
@@ -118,6 +119,7 @@ class Features:
         reasons = [files.read_bytes(path).decode() for path in failed]
         self.ranks.barrier()
         if reasons:
+            _remove(_paths(self._part(name, self.ranks.rank)))
             if self.ranks.is_first:
                 _remove(failed)
             raise ClipsieveError(reasons[0])
@@ -130,12 +132,15 @@ class Features:
         if self.ranks.world == 1:
             return
         parts = [self._part(name, rank) for rank in range(self.ranks.world)]
-        made = {
-            kind: [path for part in parts if files.exists(path := f"{part}.{kind}.npy")] for kind in ("unit", "pooled")
-        }
-        joined = {kind: np.concatenate([_read(path) for path in paths]) for kind, paths in made.items()}
-        _write(files.join(self.cache, name), ImageEmbeddings(**joined))
-        _remove([path for paths in made.values() for path in paths])
+        unit, pooled = ([path for path in _paths(*parts) if path.endswith(f".{kind}.npy")] for kind in _KINDS)
+        joined = (np.concatenate([_read(path) for path in paths]) for paths in (unit, pooled))
+        _write(files.join(self.cache, name), ImageEmbeddings(*joined))
+        _remove([*unit, *pooled])
+
+
+def _paths(*stems: str) -> list[str]:
+    """The files that there are of ``stems``."""
+    return [path for stem in stems for kind in _KINDS if files.exists(path := f"{stem}.{kind}.npy")]
 
 
 def _write(stem: str, embeddings: ImageEmbeddings) -> None:

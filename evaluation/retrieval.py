@@ -3,7 +3,7 @@
 text_retrieval_recall@k (image to text) is averaged over images: one is found if any of its own captions is in
 the top k. image_retrieval_recall@k (text to image) is averaged over captions. Where two images have the same
 caption, each copy is right for its own image alone, as in CLIP_benchmark, which leaves the order of such ties
-open; here the lower index goes first.
+open (`torch.topk`); here the lower index goes first, for images as for captions. See docs/evaluation.md.
 """
 
 from __future__ import annotations

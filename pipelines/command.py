@@ -10,7 +10,7 @@ from typing import Any, get_origin
 
 from schemas.errors import ClipsieveError, SignalError, signals_as_errors
 from schemas.manifest import Manifest
-from schemas.recipe import Options, parse_options
+from schemas.options import Options, parse_options
 
 
 def run_command(

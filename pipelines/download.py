@@ -22,10 +22,11 @@ from pipelines.retry import Pass, plan_passes, write_retry_table
 from pipelines.shards import STATS_SUFFIX, ShardStats, read_stats, stats_path
 from schemas import files, manifest
 from schemas.errors import BudgetError, ClipsieveError, InputError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.opt_out import load_opt_out
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass, Status
-from schemas.recipe import DownloadOptions
 
 _STATS_THREADS = 16
 
@@ -49,24 +50,27 @@ def run(
     parse_allowed_hosts(options.allow_hosts)
     recipe = options.model_dump(mode="json")
     inputs = {"pairs": manifest.input_digest(pairs), **load_opt_out(opt_out).inputs}
-    opened = manifest.begin(out, "download", recipe, inputs) if manifest.read_manifest(out) else None
-    if retry_failed and not (opened and (opened.complete or opened.earlier)):
-        raise InputError(f"{out}: there is nothing to retry before download is complete; run it without --retry-failed")
-    if opened and opened.complete and not retry_failed:
-        return _within_budget(opened, options)
-    # The folder is begun only now: a table that cannot be read leaves it free for the mended one.
-    table = _open_table(pairs, out, inputs["pairs"], options)
-    opened = opened or manifest.begin(out, "download", recipe, inputs)
-    passes = plan_passes(table, out, options, len(opened.earlier))
-    if opened.complete:
-        if not write_retry_table(out, passes[-1]):
-            print(f"{out}: no pair failed in a way that may pass; there is nothing to retry", file=sys.stderr)
+    with only_writer(out):
+        opened = manifest.begin(out, "download", recipe, inputs) if manifest.read_manifest(out) else None
+        if retry_failed and not (opened and (opened.complete or opened.earlier)):
+            raise InputError(
+                f"{out}: there is nothing to retry before download is complete; run it without --retry-failed"
+            )
+        if opened and opened.complete and not retry_failed:
             return _within_budget(opened, options)
-        passes = plan_passes(table, out, options, len(passes))
-        opened = manifest.reopen(out, opened, recipe, inputs)
-    with manifest.withdrawn_if_empty(out):
-        _download(passes[-1], out, options, opt_out, beam_args)
-    return _within_budget(_finish(passes, out, opened), options)
+        # The folder is begun only now: a table that cannot be read leaves it free for the mended one.
+        table = _open_table(pairs, out, inputs["pairs"], options)
+        opened = opened or manifest.begin(out, "download", recipe, inputs)
+        passes = plan_passes(table, out, options, len(opened.earlier))
+        if opened.complete:
+            if not write_retry_table(out, passes[-1]):
+                print(f"{out}: no pair failed in a way that may pass; there is nothing to retry", file=sys.stderr)
+                return _within_budget(opened, options)
+            passes = plan_passes(table, out, options, len(passes))
+            opened = manifest.reopen(out, opened, recipe, inputs)
+        with manifest.withdrawn_if_empty(out):
+            _download(passes[-1], out, options, opt_out, beam_args)
+        return _within_budget(_finish(passes, out, opened), options)
 
 
 def count(passes: Sequence[Sequence[ShardStats]], failures: Mapping[str, int]) -> dict[str, int]:

@@ -30,8 +30,8 @@ from pipelines.pairs import Columns
 from pipelines.shard_report import ShardTally
 from pipelines.shards import Outcome, open_shard
 from schemas.opt_out import load_opt_out
+from schemas.options import DownloadOptions
 from schemas.outcomes import Consent, ErrorClass, Status
-from schemas.recipe import DownloadOptions
 
 # How far results may run ahead of the slowest URL before them: this many times the fetches in flight (by default
 # 2,048 images, some 60 MB), and these bytes of rows and images.

@@ -17,7 +17,7 @@ import pyarrow as pa
 import uvloop
 
 from pipelines.fetch import Fetcher, open_fetcher
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 
 DECODING_THREADS = 2
 _SHARD_THREADS = 4

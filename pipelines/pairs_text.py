@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from pipelines.csv_quotes import refuse_open_quotes
 from pipelines.pairs import canonical, find_columns
 from schemas import files
 from schemas.errors import InputError
@@ -33,6 +34,8 @@ def text_to_parquet(path: str, target: str) -> None:
     """Copy a text table to the Parquet file ``target``, which is there whole or not at all."""
     _refuse_parquet(path)
     is_json = path.endswith(".jsonl")
+    if not is_json:
+        refuse_open_quotes(path, _delimiter(path))
     names = _jsonl_names(path) if is_json else _csv_names(path)
     columns = find_columns(names, path)
     schema = pa.schema([(name, pa.string()) for name in names])
@@ -75,7 +78,11 @@ def _iter_csv(path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 def _csv_parse_options(path: str) -> pa_csv.ParseOptions:
-    return pa_csv.ParseOptions(delimiter=DELIMITERS[path[path.rindex(".") :]], newlines_in_values=True)
+    return pa_csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
+
+
+def _delimiter(path: str) -> str:
+    return DELIMITERS[path[path.rindex(".") :]]
 
 
 def _jsonl_names(path: str) -> list[str]:

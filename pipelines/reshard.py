@@ -27,10 +27,11 @@ from pipelines.sample_copies import Ranges, copy_samples
 from pipelines.shuffle_order import copies_of, find_borders, order_keys, shard_of
 from schemas import files, manifest, tables
 from schemas.errors import InputError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.members import as_raw, as_strings, count, find, load_members, read_subset, write_members
 from schemas.opt_out import OPTED_OUT, load_opt_out
-from schemas.recipe import ReshardOptions
+from schemas.options import ReshardOptions
 from schemas.samples import list_shards
 from schemas.uid import uid_bytes, uid_strings
 
@@ -69,21 +70,24 @@ def run(
         why = "opted out as a whole" if len(is_listed) else "empty"
         raise InputError(f"{subset}: the subset is {why}; there is nothing to write")
     inputs = {"shards": manifest.input_digest(shards), "subset": manifest.input_digest(subset), **listed.inputs}
-    opened = manifest.begin(out, "reshard", options.model_dump(), inputs)
-    if opened.complete:
-        return opened
-    write_members(members, files.join(out, MEMBERS_NAME))
-    write_members(find_borders(members, options.seed, options.shard_size), files.join(out, BORDERS_NAME))
-    shard_count = -(-len(members) // options.shard_size)
-    with (
-        manifest.withdrawn_if_empty(out),
-        files.without_leftovers(out),
-        progress("reshard (shards)", shard_count, lambda: Reading(len(files.list_files(out, "_stats.json")))),
-    ):
-        job = _build(shards, names, out, options, _name_format(shard_count))
-        engine.run_job(job, -(-len(members) // PAIRS_PER_WORKER), beam_args)
-    left_out = {OPTED_OUT: int(is_listed.sum())} if opt_out else {}
-    return _finish(out, opened, _name_format(shard_count), len(members) if options.allow_missing else None, left_out)
+    with only_writer(out):
+        opened = manifest.begin(out, "reshard", options.model_dump(), inputs)
+        if opened.complete:
+            return opened
+        write_members(members, files.join(out, MEMBERS_NAME))
+        write_members(find_borders(members, options.seed, options.shard_size), files.join(out, BORDERS_NAME))
+        shard_count = -(-len(members) // options.shard_size)
+        with (
+            manifest.withdrawn_if_empty(out),
+            files.without_leftovers(out),
+            progress("reshard (shards)", shard_count, lambda: Reading(len(files.list_files(out, "_stats.json")))),
+        ):
+            job = _build(shards, names, out, options, _name_format(shard_count))
+            engine.run_job(job, -(-len(members) // PAIRS_PER_WORKER), beam_args)
+        left_out = {OPTED_OUT: int(is_listed.sum())} if opt_out else {}
+        return _finish(
+            out, opened, _name_format(shard_count), len(members) if options.allow_missing else None, left_out
+        )
 
 
 def _name_format(shard_count: int) -> str:

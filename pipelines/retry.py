@@ -22,7 +22,7 @@ from pipelines.pairs import PairsTable, open_pairs
 from schemas import files, tables
 from schemas.errors import ClipsieveError, InputError
 from schemas.manifest import Manifest
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 from schemas.samples import list_shards
 from schemas.tables import SHARDS
 

@@ -26,9 +26,10 @@ from pipelines.score_shard import OpenClipModelHandler, ShardTask
 from pipelines.score_table import numbered, write_scores
 from pipelines.stored_embeddings import FOLDERS, StoredPart, list_parts, score_stored, stored_width
 from schemas import files, manifest, tables
+from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.opt_out import OPTED_OUT, load_opt_out
-from schemas.recipe import STORED, ScoreOptions
+from schemas.options import STORED, ScoreOptions
 from schemas.samples import list_shards
 
 PAIRS_PER_WORKER = 5_000
@@ -65,9 +66,15 @@ def run(
         **load_opt_out(opt_out).inputs,
     }
     grown = {"shards": manifest.earlier_digests(shards)}
-    opened = manifest.begin(out, "score", options.model_dump(), inputs, grown)
-    if opened.complete:
-        return opened
+    with only_writer(out):
+        opened = manifest.begin(out, "score", options.model_dump(), inputs, grown)
+        return opened if opened.complete else _score(plan, out, options, beam_args, opt_out, opened)
+
+
+def _score(
+    plan: Plan, out: str, options: ScoreOptions, beam_args: Sequence[str], opt_out: str | None, opened: Manifest
+) -> Manifest:
+    """Score what is not scored yet, and close the folder."""
     done = files.list_files(out, ".parquet")
     pending = [task for task in plan.tasks if files.join(out, f"{task.name}.parquet") not in set(done)]
     workers = min(len(pending), -(-_pairs_in(pending[0]) * len(pending) // PAIRS_PER_WORKER) or 1) if pending else 1

@@ -28,7 +28,7 @@ from schemas import files
 from schemas.errors import ClipsieveError, InputError
 from schemas.models import LoadedModel
 from schemas.opt_out import load_opt_out
-from schemas.recipe import ScoreOptions
+from schemas.options import ScoreOptions
 from schemas.samples import iter_samples
 
 

@@ -28,9 +28,10 @@ from pipelines.sorted_uids import write_uids
 from pipelines.where import parse_where
 from schemas import files, manifest, tables
 from schemas.errors import InputError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.opt_out import INPUT_NAME, OPTED_OUT, load_opt_out
-from schemas.recipe import SelectOptions
+from schemas.options import SelectOptions
 from schemas.uid import uid_bytes
 
 FILES_PER_WORKER = 32
@@ -64,17 +65,18 @@ def run(
     folders = {"scores": scores, "filters": filters, "dedup": dedup}
     inputs = {name: manifest.input_digest(path) for name, path in folders.items() if path} | listed.inputs
     subsets = subsets_of(options) if options.subsets else []
-    opened = {
-        name: manifest.begin(files.join(out, name), "select", options.model_dump(), inputs)
-        for name in dict.fromkeys(["selection", *(subset.folder for subset in subsets)])
-    }
-    if not all(found.complete for found in opened.values()):
-        sources = Sources(options.score_column, options.where, opt_out, filters, dedup)
-        _select(paths, subsets, out, options, sources, list(opened), beam_args)
-    for name, found in opened.items():
-        if not found.complete:
-            opened[name] = _finish(files.join(out, name), found)
-    return opened["selection"]
+    with only_writer(out):
+        opened = {
+            name: manifest.begin(files.join(out, name), "select", options.model_dump(), inputs)
+            for name in dict.fromkeys(["selection", *(subset.folder for subset in subsets)])
+        }
+        if not all(found.complete for found in opened.values()):
+            sources = Sources(options.score_column, options.where, opt_out, filters, dedup)
+            _select(paths, subsets, out, options, sources, list(opened), beam_args)
+        for name, found in opened.items():
+            if not found.complete:
+                opened[name] = _finish(files.join(out, name), found)
+        return opened["selection"]
 
 
 def _select(

@@ -21,7 +21,8 @@ from pipelines.scored import Scored
 from pipelines.thresholds import DIGIT_BINS, DIGIT_BITS, DRAWING_DIGITS, QUALITY_DIGITS, Cut, Histogram, new_cut
 from schemas.errors import InputError
 from schemas.members import as_strings
-from schemas.recipe import SelectOptions, parse_combination, size_name
+from schemas.options import SelectOptions, parse_combination
+from schemas.sizes import size_name
 from schemas.uid import uid_strings
 
 STRATA = 20

@@ -21,7 +21,7 @@ from pipelines.score_table import Origin, ShardScores, concatenated, score_colum
 from schemas import files, tables
 from schemas.errors import InputError
 from schemas.opt_out import load_opt_out
-from schemas.recipe import ScoreOptions
+from schemas.options import ScoreOptions
 
 FOLDERS = ("img_emb", "text_emb", "metadata")
 _BLOCK_ROWS = 65_536

@@ -93,16 +93,16 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
         return
     folder = fs._parent(inner)
     temporary = join(folder, f".{name_of(inner)}.tmp.{uuid.uuid4().hex}")
-    with _naming(path):
+    with naming(path):
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         raw = _NamedFile(temporary, path)
     try:
         with io.BufferedWriter(raw, _BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
-            with _naming(path):
+            with naming(path):
                 os.fsync(raw.fileno())
-        with _naming(path):
+        with naming(path):
             os.replace(temporary, inner)  # noqa: PTH105
             _sync_folder(folder)
     except BaseException:
@@ -131,12 +131,13 @@ class _NamedFile(io.FileIO):
         self._path = path
 
     def write(self, data: Any) -> int:
-        with _naming(self._path):
+        with naming(self._path):
             return super().write(data)
 
 
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
+    """Raise what the system refuses in the block as a ClipsieveError that names ``path``."""
     try:
         yield
     except OSError as error:

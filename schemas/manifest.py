@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas import files
 from schemas.errors import InputError
-from schemas.recipe import STAGE_OPTIONS
+from schemas.options import STAGE_OPTIONS
 
 STAGE_FOLDERS = ("shards", "scores", "filters", "dedup", "selection", "subsets", "samples", "tokenizer")
 STAGE_PARENTS = ("resharded", "models", "evaluations")
@@ -68,6 +68,10 @@ class Manifest(BaseModel):
     @property
     def complete(self) -> bool:
         return self.status == "complete"
+
+    def line(self, folder: str) -> str:
+        """What came of a stage, to show: its ``folder``, where this manifest lies, and its counts."""
+        return f"{folder}: " + ", ".join(f"{name} {count:,}" for name, count in self.counts.items())
 
     @property
     def unfinished(self) -> str:

@@ -21,21 +21,21 @@ from typer.testing import CliRunner
 import clipsieve
 from pipelines import engine
 from pipelines.quickstart.web import Page, serve
-from schemas import recipe
+from schemas import options
 from schemas.manifest import manifest_path, read_manifest
 
 PAIRS = 12
 PROGRESS = re.compile(r"[a-z]+( \([a-z]+\))?: [\d,]+/[\d,]+ \(\d+%\), .*")
-OPTIONS: dict[str, type[recipe.Options]] = {
-    "download": recipe.DownloadOptions,
-    "score": recipe.ScoreOptions,
-    "filter": recipe.FilterOptions,
-    "dedup": recipe.DedupOptions,
-    "select": recipe.SelectOptions,
-    "reshard": recipe.ReshardOptions,
-    "tokenizer": recipe.TokenizerOptions,
-    "train": recipe.TrainOptions,
-    "evaluate": recipe.EvaluateOptions,
+OPTIONS: dict[str, type[options.Options]] = {
+    "download": options.DownloadOptions,
+    "score": options.ScoreOptions,
+    "filter": options.FilterOptions,
+    "dedup": options.DedupOptions,
+    "select": options.SelectOptions,
+    "reshard": options.ReshardOptions,
+    "tokenizer": options.TokenizerOptions,
+    "train": options.TrainOptions,
+    "evaluate": options.EvaluateOptions,
 }
 COMMANDS = (*OPTIONS, "towers", "compare", "report", "verify", "explain", "takedown", "run", "quickstart")
 ONE_WORKER = ("--", "--runner=FnApiRunner")
@@ -285,7 +285,7 @@ def test_flags_and_recipe_say_the_same(made: Path, command, tmp_path: Path) -> N
     assert (ended.status, ended.out) == (0, f"{tmp_path}: pairs 9, eligible 9\n")
     found = read_manifest(str(tmp_path / "subsets"))
     assert found is not None
-    assert recipe.SelectOptions(**found.recipe) == recipe.SelectOptions(fractions=(12.5, 50), sizes=(3, 1), seed=7)
+    assert options.SelectOptions(**found.recipe) == options.SelectOptions(fractions=(12.5, 50), sizes=(3, 1), seed=7)
     assert found.counts == {"top12.5": 1, "top50": 4}
 
 

@@ -13,8 +13,9 @@ import torch
 from rich.table import Table
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.devices import PEAK_FLOPS
+from training.initial import refuse_untrained_lock
 from training.ledger import FLOPS_PER_MAC, Cost, tower_cost
 from training.memory import Memory, run_memory
 from training.runtime import Runtime
@@ -75,11 +76,23 @@ def dry_run(options: TrainOptions, devices: int) -> DryRun:
     """
     if options.batch_size % devices:
         raise InputError(f"batch_size {options.batch_size} does not divide by {devices} devices")
+    refuse_untrained_lock(load_tower(options.tower), options)
     image_tokens, text_tokens, cost, memory = _size(TrainOptions(**options.model_dump(include=set(_SIZES))), devices)
     run = DryRun(options, devices, image_tokens, text_tokens, cost, memory)
     if options.warmup_steps >= run.steps:
         raise InputError(f"warmup_steps {options.warmup_steps} is not below the run's {run.steps} steps")
     return run
+
+
+def dry_runs(runs: Mapping[str, TrainOptions], devices: int) -> dict[str, DryRun]:
+    """Each of several runs worked out; the error for one that training would refuse names it."""
+    worked_out = {}
+    for name, options in runs.items():
+        try:
+            worked_out[name] = dry_run(options, devices)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return worked_out
 
 
 def table(runs: Mapping[str, DryRun], mfu: float) -> Table:

@@ -89,5 +89,6 @@ def random_crop(pixels: np.ndarray, rng: np.random.Generator, area: tuple[float,
 
 
 def _open(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as image:
-        return image.convert("RGB")
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -13,6 +13,7 @@ from open_clip.model import resize_pos_embed
 from schemas import files
 from schemas.errors import InputError
 from schemas.models import WEIGHTS_NAME, LoadedModel, load_model
+from schemas.options import TrainOptions
 from schemas.tokenizer import tokenizer_for
 from training.towers import ClipModel, Tower, build_model
 
@@ -26,6 +27,19 @@ def initial_model(tower: Tower, spec: str | None) -> ClipModel:
     if spec is not None:
         load_initial(load_model(spec), model, tower)
     return model
+
+
+def refuse_untrained_lock(tower: Tower, options: TrainOptions) -> None:
+    """Raises InputError where the image tower is locked and nothing gives it trained weights.
+
+    ``initial`` does, or the tower's own configuration, by open_clip's ``timm_model_pretrained``.
+    """
+    has_weights = options.initial is not None or tower.model_cfg["vision_cfg"].get("timm_model_pretrained")
+    if options.lock_image and not has_weights:
+        raise InputError(
+            f"lock_image: tower {tower.name!r} would stay as random as it is made; give initial, the model whose image "
+            "tower is to be kept"
+        )
 
 
 def initial_digest(spec: str) -> str:

@@ -11,7 +11,7 @@ from schemas import files
 from schemas.errors import InputError
 from schemas.manifest import input_digest, read_manifest
 from schemas.opt_out import load_opt_out
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from schemas.tokenizer import pieces_digest
 from training.checkpoint import Origin
 from training.initial import initial_digest

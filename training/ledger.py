@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.runtime import Runtime
 from training.strategies import Strategy, make_strategy
 from training.towers import Tower, build_model

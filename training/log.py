@@ -149,9 +149,10 @@ class TrainLog:
         memory = row["device_bytes"] or row["resident_bytes"]
         print(
             f"step {self._done}/{self._measure.steps}  loss {row['loss']:.4f}  lr {row['learning_rate']:.2e}  "
-            f"temperature {row['temperature']:.4f}  gradient {row['grad_norm']:.2f}  "
-            f"{row['samples_per_second']:.0f} samples/s  wait {row['data_wait_share']:.0%}  {used}"
-            f"{memory / 2**30:.1f} GiB  {row['gflops']:.3g} GFLOP  left {datetime.timedelta(seconds=round(left))}",
+            f"temperature {row['temperature']:.4f}  gradient norm {row['grad_norm']:.2f}  "
+            f"{row['samples_per_second']:.0f} samples/s  wait for data {row['data_wait_share']:.0%}  {used}"
+            f"memory {memory / 2**30:.1f} GiB  {row['gflops']:.3g} GFLOP  "
+            f"left {datetime.timedelta(seconds=round(left))}",
             file=sys.stderr,
             flush=True,
         )

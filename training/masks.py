@@ -16,7 +16,7 @@ import torch
 from open_clip.transformer import VisionTransformer
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.towers import ClipModel, Tower
 
 _DRAWS_PER_COUNT = 4

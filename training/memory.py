@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.runtime import Runtime
 from training.scale import repeated_layers
 from training.strategies import Strategy, make_strategy

@@ -9,7 +9,7 @@ from timm.optim.adafactor_bv import AdafactorBigVision
 from torch.distributed.tensor import DTensor
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.strategies import Strategy
 
 _MAX_DECAY_PER_STEP = 0.01

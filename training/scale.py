@@ -8,7 +8,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.runtime import Runtime
 from training.strategies import Strategy
 

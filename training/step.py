@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.data import Batch, normalise
 from training.optimizers import clip_gradients
 from training.runtime import Runtime

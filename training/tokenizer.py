@@ -13,9 +13,10 @@ from open_clip.tokenizer import get_clean_fn
 
 from schemas import files
 from schemas.errors import InputError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
+from schemas.options import TokenizerOptions
 from schemas.outcomes import Status
-from schemas.recipe import TokenizerOptions
 from schemas.samples import list_shards
 from schemas.tables import SHARDS, read_table
 from schemas.tokenizer import CANONICAL, PIECES_NAME
@@ -33,13 +34,14 @@ def run(captions: Iterable[str | None], sources: dict[str, str], out: str, optio
     """
     inputs = {kind: input_digest(path) for kind, path in sources.items()}
     recipe = options.model_dump(mode="json")
-    if read_manifest(out) is not None and (made := begin(out, "tokenizer", recipe, inputs)).complete:
-        return made
-    counts = {"captions": 0, "vocabulary": options.vocab_size}
-    model = train_pieces(_cleaned(captions, options.canonicalize, counts), options)
-    opened = begin(out, "tokenizer", recipe, inputs)
-    files.write_bytes(files.join(out, PIECES_NAME), model)
-    return finish(out, opened, counts, hashlib.sha256(model).hexdigest())
+    with only_writer(out):
+        if read_manifest(out) is not None and (made := begin(out, "tokenizer", recipe, inputs)).complete:
+            return made
+        counts = {"captions": 0, "vocabulary": options.vocab_size}
+        model = train_pieces(_cleaned(captions, options.canonicalize, counts), options)
+        opened = begin(out, "tokenizer", recipe, inputs)
+        files.write_bytes(files.join(out, PIECES_NAME), model)
+        return finish(out, opened, counts, hashlib.sha256(model).hexdigest())
 
 
 def train_pieces(captions: Iterable[str], options: TokenizerOptions) -> bytes:

@@ -9,18 +9,19 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import numpy as np
 import torch
 
 from schemas import files
 from schemas.errors import ClipsieveError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest, begin, read_manifest
-from schemas.recipe import TrainOptions, parse_options
+from schemas.options import TrainOptions, parse_options
 from training.checkpoint import CheckpointWriter, load_checkpoint, state_of
 from training.data import PairReader, load_batches
-from training.initial import initial_model
+from training.initial import initial_model, refuse_untrained_lock
 from training.job import Job, inputs_of, make_job, recipe_of
 from training.leave import leave_model
 from training.ledger import Cost, tower_cost
@@ -50,6 +51,7 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     SIGTERM, once the checkpoint is written.
     """
     tower = fit_tower(load_tower(options.tower), options)
+    refuse_untrained_lock(tower, options)
     recipe, inputs = recipe_of(subsets, options), inputs_of(shards, subsets, tower, opt_out, options.initial)
     if read_manifest(out) is not None and (manifest := begin(out, "train", recipe, inputs)).complete:
         return manifest
@@ -59,14 +61,15 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
         strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)
         trained = distribute(strategy.train(), options, runtime)
         optimizer = make_optimizer(strategy, options)
-        if runtime.is_first:
-            begin(out, "train", recipe, inputs)
-        runtime.barrier()
-        manifest = begin(out, "train", recipe, inputs)
-        stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
-        cost = tower_cost(tower, options)
-        seconds = _train(job, stepper, cost)
-        return leave_model(job, strategy, manifest, cost, seconds)
+        with only_writer(out) if runtime.is_first else nullcontext():
+            if runtime.is_first:
+                begin(out, "train", recipe, inputs)
+            runtime.barrier()
+            manifest = begin(out, "train", recipe, inputs)
+            stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
+            cost = tower_cost(tower, options)
+            seconds = _train(job, stepper, cost)
+            return leave_model(job, strategy, manifest, cost, seconds)
 
 
 def _train(job: Job, stepper: Stepper, cost: Cost) -> float:

@@ -30,16 +30,16 @@ def p_value(value: float) -> str:
 
 def _differences(comparison: Comparison) -> Table:
     has_seeds = any(line.seed_deviation is not None for line in comparison.lines)
-    headings = ["result", "metric", "model", "value", f"less {comparison.baseline}", "95% interval", "p"]
+    headings = ["result", "model", "value", f"less {comparison.baseline}", "95% interval", "p"]
     table = Table(title="paired differences, percentage points")
     for place, heading in enumerate([*headings, *(["seeds' sd"] if has_seeds else [])]):
-        table.add_column(heading, justify="left" if place < 3 else "right", overflow="fold")
+        table.add_column(heading, justify="left" if place < 2 else "right", overflow="fold")
     previous = None
     for line in comparison.lines:
-        if previous and (previous.result, previous.metric) != (line.result, line.metric):
-            table.add_section()
         is_first = previous is None or (previous.result, previous.metric) != (line.result, line.metric)
-        table.add_row(*((line.result, line.metric) if is_first else ("", "")), *_cells(line, has_seeds))
+        if is_first:
+            table.add_section()
+        table.add_row(f"{line.result}\n{line.metric}" if is_first else "", *_cells(line, has_seeds))
         previous = line
     return table
 

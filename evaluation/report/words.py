@@ -53,7 +53,7 @@ CONSENT = {
 METRICS = {
     "acc1": "accuracy (top 1)",
     "acc5": "accuracy (top 5)",
-    "acc1_seed_sd": "accuracy, deviation over seeds",
+    "acc1_seed_sd": "deviation over seeds",
     "text_retrieval_recall@1": "image → text, recall@1",
     "text_retrieval_recall@5": "image → text, recall@5",
     "text_retrieval_recall@10": "image → text, recall@10",

@@ -22,7 +22,7 @@ from pipelines.dedup.stacked import gather_by_rank, stack
 from pipelines.dedup.thumbnails import NearThumbnails, has_contrast
 from schemas import files
 from schemas.errors import InputError
-from schemas.recipe import DedupOptions
+from schemas.options import DedupOptions
 from schemas.uid import uid_strings
 
 _BLOCK_ROWS = 65_536

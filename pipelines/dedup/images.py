@@ -15,7 +15,7 @@ from pipelines.images import ProcessedImage, process_image
 from schemas import files, tables
 from schemas.errors import InputError
 from schemas.models import LoadedModel
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 from schemas.samples import Sample, iter_samples
 
 _TASK_PREFIX, _TASK_SUFFIX = "wds_", "_test"

@@ -33,9 +33,10 @@ from pipelines.progress import Reading, progress
 from pipelines.references import load_reference
 from schemas import files, manifest, tables
 from schemas.errors import InputError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest, read_manifest
 from schemas.models import LoadedModel
-from schemas.recipe import DedupOptions
+from schemas.options import DedupOptions
 
 PAIRS_PER_WORKER = 5_000
 """Pairs whose images are worth the seconds in which a worker process starts."""
@@ -58,27 +59,28 @@ def run(
     inputs = {"shards": manifest.input_digest(shards), "scores": manifest.input_digest(scores)}
     if tasks:
         inputs["tasks"] = digest_of_tasks(tasks)
-    opened = manifest.begin(out, "dedup", options.model_dump(mode="json"), inputs)
-    if opened.complete:
-        return opened
-    thumbnails = files.join(out, "_thumbnails")
-    with (
-        manifest.withdrawn_if_empty(out),
-        files.without_leftovers(out),
-        TemporaryDirectory(prefix="clipsieve-dedup-") as scratch,
-    ):
-        if "thumbnail" in options.methods:
-            _make_thumbnails(paths, shards, thumbnails, beam_args)
-        ranked = _rank(paths, shards, scores, options, tasks)
-        methods, finders = zip(*find_by(options, ranked, paths, thumbnails, Path(scratch)), strict=True)
-        kept = keep_best(ranked.fixed + len(ranked.pairs), finders, ranked.fixed)
-        counts = _write(ranked, kept, methods, paths, out)
-    if files.exists(thumbnails):
-        fs, inner = files.filesystem(thumbnails)
-        fs.rm(inner, recursive=True)
-    parts = [part_of(files.join(out, files.name_of(path))) for path in paths]
-    write_parts(parts, out)
-    return manifest.finish(out, opened, counts, folder_digest(parts))
+    with only_writer(out):
+        opened = manifest.begin(out, "dedup", options.model_dump(mode="json"), inputs)
+        if opened.complete:
+            return opened
+        thumbnails = files.join(out, "_thumbnails")
+        with (
+            manifest.withdrawn_if_empty(out),
+            files.without_leftovers(out),
+            TemporaryDirectory(prefix="clipsieve-dedup-") as scratch,
+        ):
+            if "thumbnail" in options.methods:
+                _make_thumbnails(paths, shards, thumbnails, beam_args)
+            ranked = _rank(paths, shards, scores, options, tasks)
+            methods, finders = zip(*find_by(options, ranked, paths, thumbnails, Path(scratch)), strict=True)
+            kept = keep_best(ranked.fixed + len(ranked.pairs), finders, ranked.fixed)
+            counts = _write(ranked, kept, methods, paths, out)
+        if files.exists(thumbnails):
+            fs, inner = files.filesystem(thumbnails)
+            fs.rm(inner, recursive=True)
+        parts = [part_of(files.join(out, files.name_of(path))) for path in paths]
+        write_parts(parts, out)
+        return manifest.finish(out, opened, counts, folder_digest(parts))
 
 
 def _make_thumbnails(paths: list[str], shards: str, folder: str, beam_args: Sequence[str]) -> None:

@@ -19,8 +19,8 @@ from pipelines.fetch.handler import BoundedHandler
 from pipelines.fetch.resolver import PublicResolver
 from pipelines.fetch.robots_txt import MAX_ROBOTS_BYTES
 from pipelines.fetch.urls import encodable
+from schemas.options import DownloadOptions
 from schemas.outcomes import Consent, ErrorClass
-from schemas.recipe import DownloadOptions
 
 MAX_HEADERS = 128
 MAX_HEADER_BYTES = 16_384
@@ -45,8 +45,8 @@ class Trail:
     consent: Consent | None = None
 
 
-Take = Callable[[aiohttp.ClientResponse, Trail], Awaitable[bytes]]
-"""Reads from an answer what is wanted of it."""
+Take = Callable[[aiohttp.ClientResponse, Trail], Awaitable[str | bytes]]
+"""Makes of an answer what is wanted of it: a body, or where a redirect points to."""
 OnHead = Callable[[aiohttp.ClientResponse, float], None]
 """Is told of each answer that begins, and of when its request began (seconds of time.monotonic)."""
 
@@ -80,7 +80,7 @@ class Client:
         )
 
     async def get(self, url: URL, trail: Trail, take: Take) -> str | bytes:
-        """Ask for ``url``: the Location of a redirect, else what ``take`` reads from the answer.
+        """Ask for ``url``; returns what ``take`` makes of the answer: a body, or where a redirect points to.
 
         Raises FetchError, ``take``'s own among them.
         """
@@ -107,8 +107,7 @@ class Client:
         trail.content_type = encodable(response.headers.get("Content-Type", "")) or None
         if sum(len(name) + len(value) for name, value in response.raw_headers) > 4 * MAX_HEADER_BYTES:
             raise FetchError(ErrorClass.PROTOCOL_ERROR, f"headers of more than {4 * MAX_HEADER_BYTES} bytes")
-        location = response.headers.get("Location") if response.status in _REDIRECTS else None
-        return await take(response, trail) if location is None else location
+        return await take(response, trail)
 
     def _time_left(self, trail: Trail) -> dict[str, Any]:
         """The deadlines of a request behind the first; those of the first are the session's."""
@@ -116,6 +115,11 @@ class Client:
             return {}
         left = max(0.001, self._total_timeout - trail.spent)
         return {"timeout": aiohttp.ClientTimeout(total=left, **self._timeouts)}
+
+
+def redirect_of(response: aiohttp.ClientResponse) -> str | None:
+    """Where the answer sends on to, as it says it; None where it is no redirect."""
+    return response.headers.get("Location") if response.status in _REDIRECTS else None
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from pipelines.fetch.addresses import parse_allowed_hosts
-from pipelines.fetch.client import Client, Take, Trail, read_body, read_start
+from pipelines.fetch.client import Client, Take, Trail, read_body, read_start, redirect_of
 from pipelines.fetch.failure import FetchError
 from pipelines.fetch.hosts import Hosts, host_of
 from pipelines.fetch.network import Network
@@ -21,8 +21,8 @@ from pipelines.fetch.retry import backoff_seconds, retry_after_seconds
 from pipelines.fetch.robots import header_opt_out
 from pipelines.fetch.robots_txt import MAX_ROBOTS_BYTES, RobotsAnswer, RobotsTxt, RobotsUnreachableError
 from pipelines.fetch.urls import encodable, parse_redirect, parse_url
+from schemas.options import DownloadOptions
 from schemas.outcomes import Consent, ErrorClass
-from schemas.recipe import DownloadOptions
 
 _ROBOTS_REDIRECTS = 5  # RFC 9309, section 2.3.1.2
 _BUSY_STATUSES = frozenset({429, 503})  # those that Retry-After says something of (RFC 9110 and 6585)
@@ -154,18 +154,24 @@ class Fetcher:
             hop = parse_redirect(hop, came, self._allowed)
         raise FetchError(ErrorClass.TOO_MANY_REDIRECTS, f"more than {max_redirects} redirects")
 
-    async def _take_image(self, response: aiohttp.ClientResponse, trail: Trail) -> bytes:
-        if not 200 <= response.status < 300:
+    async def _take_image(self, response: aiohttp.ClientResponse, trail: Trail) -> str | bytes:
+        location = redirect_of(response)
+        if location is None and not 200 <= response.status < 300:
             raise _status_failure(response.status)
-        trail.consent = header_opt_out(response.headers, self._options.user_agent) or Consent.ALLOWED
-        if trail.consent is not Consent.ALLOWED:
+        trail.consent = header_opt_out(response.headers, self._options.user_agent)
+        if trail.consent is not None:
             raise FetchError(ErrorClass.OPTED_OUT, "the answer's headers forbid the use of the image")
+        if location is not None:
+            return location
+        trail.consent = Consent.ALLOWED
         body = await read_body(response, self._options.max_bytes)
         if not body:
             raise FetchError(ErrorClass.EMPTY_BODY, "an empty body")
         return body
 
-    async def _take_robots(self, response: aiohttp.ClientResponse, trail: Trail) -> bytes:
+    async def _take_robots(self, response: aiohttp.ClientResponse, trail: Trail) -> str | bytes:
+        if (location := redirect_of(response)) is not None:
+            return location
         if response.status == 429 or response.status >= 500:
             raise _status_failure(response.status)
         return await read_start(response, MAX_ROBOTS_BYTES) if response.status < 300 else b""

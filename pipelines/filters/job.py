@@ -26,8 +26,9 @@ from pipelines.parts import ListParts, folder_digest, part_of, read_parts
 from pipelines.progress import Reading, progress
 from schemas import files, manifest, tables
 from schemas.errors import InputError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest
-from schemas.recipe import FilterOptions
+from schemas.options import FilterOptions
 from schemas.waterfall import read_waterfall, write_waterfall
 
 FILES_PER_WORKER = 8
@@ -56,19 +57,20 @@ def run(
         raise InputError(f"{scores}: no scores (*.parquet) in this folder")
     folders = {"scores": scores, "shards": shards, "targets": targets}
     inputs = {name: manifest.input_digest(path) for name, path in folders.items() if path}
-    opened = manifest.begin(out, "filter", options.model_dump(), inputs)
-    if opened.complete:
-        return opened
-    with (
-        manifest.withdrawn_if_empty(out),
-        files.without_leftovers(out),
-        progress("filter (score files)", len(paths), lambda: Reading(len(files.list_files(out, ".parquet")))),
-    ):
-        engine.run_job(_build(paths, rules, pool, out), -(-len(paths) // FILES_PER_WORKER), beam_args)
-    waterfall = read_waterfall(out)
-    counts = {"pairs": waterfall.pairs, "kept": waterfall.kept}
-    counts |= {rule.reason: rule.in_order for rule in waterfall.rules}
-    return manifest.finish(out, opened, counts, folder_digest(read_parts(out)))
+    with only_writer(out):
+        opened = manifest.begin(out, "filter", options.model_dump(), inputs)
+        if opened.complete:
+            return opened
+        with (
+            manifest.withdrawn_if_empty(out),
+            files.without_leftovers(out),
+            progress("filter (score files)", len(paths), lambda: Reading(len(files.list_files(out, ".parquet")))),
+        ):
+            engine.run_job(_build(paths, rules, pool, out), -(-len(paths) // FILES_PER_WORKER), beam_args)
+        waterfall = read_waterfall(out)
+        counts = {"pairs": waterfall.pairs, "kept": waterfall.kept}
+        counts |= {rule.reason: rule.in_order for rule in waterfall.rules}
+        return manifest.finish(out, opened, counts, folder_digest(read_parts(out)))
 
 
 def _build(paths: list[str], rules: Sequence[Rule], pool: Pool, out: str) -> Callable[[beam.Pipeline], None]:

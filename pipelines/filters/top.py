@@ -13,7 +13,7 @@ from pipelines.filters.pool import Pool, Rows
 from pipelines.scored import Scored, Sources
 from pipelines.select import Pass
 from pipelines.selection import Plan, Subset
-from schemas.recipe import SelectOptions, parse_options
+from schemas.options import SelectOptions, parse_options
 
 
 @dataclass(frozen=True)

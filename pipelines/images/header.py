@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from pipelines.images.errors import ImageError
 from pipelines.images.jpeg import JpegHeader, count_scans, read_jpeg_header
 from pipelines.images.metered import MeteredReader
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
-from schemas.recipe import DownloadOptions
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """Pillow's names of the formats that are read; of an animation, the first frame."""

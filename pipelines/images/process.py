@@ -16,8 +16,8 @@ from pipelines.images.exif import read_exif
 from pipelines.images.header import read_header
 from pipelines.images.resize import ResizePlan, crop_or_pad, plan_resize, resize
 from pipelines.phash import perceptual_hash
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
-from schemas.recipe import DownloadOptions
 
 _QUALITY = {"jpg": cv2.IMWRITE_JPEG_QUALITY, "png": cv2.IMWRITE_PNG_COMPRESSION, "webp": cv2.IMWRITE_WEBP_QUALITY}
 _HASHED_SIDE = 160

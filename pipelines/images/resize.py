@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from pipelines.images.errors import ImageError
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
-from schemas.recipe import DownloadOptions
 
 _MAX_SIDES = {"jpg": 65_500, "png": 1_000_000, "webp": 16_383}
 """Longest side that a format's library writes."""

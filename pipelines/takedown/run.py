@@ -24,8 +24,9 @@ from pipelines.takedown.rows import blank_file, take_from_file
 from pipelines.takedown.shards import take_from_resharded, take_from_shard
 from schemas import files, manifest
 from schemas.errors import InputError
+from schemas.lock import only_writer
 from schemas.manifest import Manifest, Takedown
-from schemas.opt_out import OPTED_OUT, load_opt_out
+from schemas.opt_out import OPTED_OUT, OptOut, load_opt_out
 
 
 def run(run_dir: str, opt_out: str, dry_run: bool = False) -> Plan:
@@ -40,7 +41,13 @@ def run(run_dir: str, opt_out: str, dry_run: bool = False) -> Plan:
     folders = run_folders(run_dir)
     if not folders:
         raise InputError(f"{run_dir}: no folder of a run (none in it has a manifest)")
-    plan = planning.read_plan(run_dir)
+    written = [files.join(run_dir, name) for name, made in folders.items() if made.stage not in MODEL_STAGES]
+    with only_writer(run_dir, *written):
+        return _take_down(run_dir, listed, dry_run)
+
+
+def _take_down(run_dir: str, listed: OptOut, dry_run: bool) -> Plan:
+    folders, plan = run_folders(run_dir), planning.read_plan(run_dir)
     if plan is not None and plan.opt_out != listed.digest:
         raise InputError(f"{run_dir}: a takedown of another list is half done there; run that to its end first")
     if plan is None:

@@ -23,7 +23,8 @@ from pipelines.verify.shards import expect_unique
 from schemas import files, tables
 from schemas.manifest import Manifest
 from schemas.members import as_raw, as_strings, find, read_members
-from schemas.recipe import SelectOptions, parse_combination, size_name
+from schemas.options import SelectOptions, parse_combination
+from schemas.sizes import size_name
 from schemas.uid import uid_bytes
 
 _Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -17,7 +17,7 @@ from evaluation.evaluate import run
 from evaluation.hits import read_hits
 from evaluation.statistics import paired_difference
 from schemas.errors import InputError
-from schemas.recipe import EvaluateOptions
+from schemas.options import EvaluateOptions
 
 IMAGES = 60
 

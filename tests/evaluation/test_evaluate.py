@@ -1,21 +1,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from evaluation.catalogue import KNOWN
 from evaluation.evaluate import run
 from schemas import manifest
 from schemas.errors import InputError
-from schemas.recipe import EvaluateOptions
+from schemas.options import EvaluateOptions
 
 NAMES = ("cat", "dog", "missile", "house", "tree")
 OPTIONS = EvaluateOptions(tasks=(), batch_size=4)
+_TIMES = re.compile(rb'"(started|finished)_at": "[^"]*"')
 
 
 @pytest.fixture
@@ -32,9 +33,10 @@ def rows_of(out):
 
 
 def bytes_of(out):
-    """Every file of an evaluation but the manifest, which holds times."""
-    paths = [path for path in out.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    return {path.relative_to(out): path.read_bytes() for path in paths}
+    """Every file of an evaluation, by its place in it; of the manifest all but its times."""
+    found = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    found[Path("manifest.json")] = _TIMES.sub(b"", found[Path("manifest.json")])
+    return found
 
 
 def test_an_evaluation_writes_what_its_contract_says(tmp_path, model_folder, data):
@@ -62,21 +64,21 @@ def test_an_evaluation_writes_what_its_contract_says(tmp_path, model_folder, dat
     assert done.complete and done.counts == {"tasks": 2, "samples": 22}
 
 
-def test_the_same_evaluation_has_the_same_bytes_and_is_not_done_twice(tmp_path, model_folder, data):
-    first = run(model_folder, data, str(tmp_path / "a"), OPTIONS)
-    second = run(model_folder, data, str(tmp_path / "b"), OPTIONS)
-    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+def test_the_same_evaluation_has_the_same_bytes_but_for_times(tmp_path, model_folder, data, learnable):
+    options = EvaluateOptions(protocols=("zeroshot", "retrieval", "few_shot_5", "linear_probe"), batch_size=4)
+    first, second = (run(model_folder, data, str(tmp_path / name), options) for name in "ab")
+    files = bytes_of(tmp_path / "a")
+    assert files == bytes_of(tmp_path / "b")
     assert first.digest == second.digest
-    before = (tmp_path / "a" / "results.jsonl").stat().st_mtime_ns
-    assert run(model_folder, data, str(tmp_path / "a"), OPTIONS) == first
-    assert (tmp_path / "a" / "results.jsonl").stat().st_mtime_ns == before
+    kinds = {path.suffix for path in files}
+    assert kinds == {".json", ".jsonl", ".parquet", ".html", ".csv", ".npy"} and len(files) > 20
 
 
-def test_metrics_do_not_depend_on_the_batch_size(tmp_path, model_folder, data):
-    for size in (1, 64):
-        run(model_folder, data, str(tmp_path / str(size)), EvaluateOptions(tasks=(), batch_size=size))
-    first, second = (bytes_of(tmp_path / size) for size in ("1", "64"))
-    assert {path for path in first if first[path] != second[path]} <= {path for path in first if path.suffix == ".npy"}
+def test_a_complete_evaluation_is_not_done_again(tmp_path, model_folder, data):
+    done = run(model_folder, data, str(tmp_path / "out"), OPTIONS)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    assert run(model_folder, data, str(tmp_path / "out"), OPTIONS) == done
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
 
 def test_a_stopped_evaluation_goes_on_where_it_was(tmp_path, model_folder, data):
@@ -119,26 +121,34 @@ def test_a_trained_folder_is_traced_by_its_manifest(tmp_path, model_folder, data
 
 
 def test_what_is_wrong_with_a_task_stops_that_task_alone(
-    tmp_path, model_folder, data, noise_images, write_zero_shot, command
+    tmp_path, model_folder, data, noise_images, write_zero_shot, write_task, command
 ):
-    images = [*noise_images(1), noise_images(1)[0][:300]]
-    write_zero_shot(Path(data) / "wds_undecodable", images, [0, 1], NAMES)
-    write_zero_shot(Path(data) / "wds_truncated", noise_images(2), [0, 1], NAMES)
-    tar = Path(data) / "wds_truncated" / "test" / "0.tar"
-    whole = tar.read_bytes()
-    tar.write_bytes(whole[:3000])
+    """A missing image, one that is cut off, a truncated tar, a wrong count, a class name too many."""
+    images, root = noise_images(2), Path(data)
+    texts = {"classnames": "cat\ndog\n", "zeroshot_classification_templates": "{c}\n"}
+    write_task(root / "wds_missing", [("a", {"png": images[0], "cls": b"0"}), ("b", {"cls": b"1"})], **texts)
+    write_zero_shot(root / "wds_undecodable", [images[0], images[1][:300]], [0, 1], NAMES)
+    truncated = write_zero_shot(root / "wds_truncated", images, [0, 1], NAMES) / "test" / "0.tar"
+    whole = truncated.read_bytes()
+    truncated.write_bytes(whole[:3000])
+    write_zero_shot(root / "wds_cifar10", images, [0, 1], [f"class {number}" for number in range(10)])
+    kitti = "vtab-kitti_closest_vehicle_distance"
+    write_zero_shot(root / f"wds_{kitti}", images[:1] * 711, [0] * 711, NAMES)
     arguments = ["evaluate", "--model", model_folder, "--data", data, "--out", tmp_path / "out"]
     ended = command(*arguments)
-    assert [row["key"] for row in rows_of(tmp_path / "out")] == ["drawn", "things"]
     assert ended.status == 1
-    *_, first, second, last = ended.err.splitlines()
-    assert first.startswith(f"evaluate: truncated: failed: {tar}: not a readable tar")
-    assert "undecodable: failed: " in second and "0.tar: sample s0000001: not a readable image" in second
-    assert "2 of 4 tasks failed (truncated, undecodable)" in last
-    tar.write_bytes(whole)
-    write_zero_shot(tmp_path / "mended", noise_images(2), [0, 1], NAMES)
-    (tmp_path / "mended" / "test" / "0.tar").replace(Path(data) / "wds_undecodable" / "test" / "0.tar")
-    assert command(*arguments).status == 0
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == ["drawn", "things"]
+    *_, cifar10, missing, cut, distance, undecodable, last = ended.err.splitlines()
+    assert cifar10.startswith(f"evaluate: cifar10: failed: {root}/wds_cifar10: 2 images, but CIFAR-10 has 10,000; get")
+    assert missing.startswith(f"evaluate: missing: failed: {root}/wds_missing/test/0.tar: sample b: no image member")
+    assert cut.startswith(f"evaluate: truncated: failed: {truncated}: not a readable tar")
+    assert distance.endswith(f"{kitti}: 5 class names, but KITTI Vehicle Distance has 4 classes")
+    assert "undecodable: failed: " in undecodable and "0.tar: sample s0000001: not a readable image" in undecodable
+    assert "5 of 7 tasks failed (cifar10, missing, truncated," in last
+    truncated.write_bytes(whole)
+    write_zero_shot(tmp_path / "mended", images, [0, 1], NAMES)
+    (tmp_path / "mended" / "test" / "0.tar").replace(root / "wds_undecodable" / "test" / "0.tar")
+    assert "3 of 7 tasks failed" in command(*arguments).err
     assert [row["key"] for row in rows_of(tmp_path / "out")] == ["drawn", "things", "truncated", "undecodable"]
 
 
@@ -185,30 +195,6 @@ def test_the_paper_preset_is_another_protocol(tmp_path, model_folder, data):
     assert first["prompts_digest"] != second["prompts_digest"]
 
 
-def test_ranks_that_share_the_images_get_the_same_results(tmp_path, model_folder, data):
-    """Two processes that torchrun starts, against one."""
-    run(model_folder, data, str(tmp_path / "one"), OPTIONS)
-    arguments = [
-        "evaluate",
-        "--model",
-        model_folder,
-        "--data",
-        data,
-        "--out",
-        str(tmp_path / "two"),
-        "--batch-size",
-        "4",
-    ]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clipsieve"]
-    done = subprocess.run([sys.executable, *torchrun, *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert rows_of(tmp_path / "two") == rows_of(tmp_path / "one")
-    for path in (tmp_path / "one" / "features").iterdir():
-        shared = np.load(tmp_path / "two" / "features" / path.name)
-        np.testing.assert_allclose(shared, np.load(path), atol=1e-5)
-    assert len(list((tmp_path / "two" / "features").iterdir())) == 4
-
-
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path, data, command):
     ended = command("evaluate", "--data", data, "--out", tmp_path / "out", "--model", tmp_path / "none")
     assert ended.status == 2
@@ -217,12 +203,19 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, data, command):
     assert "--model and --out are needed, or --list" in command("evaluate", "--data", data).err
 
 
-def test_the_list_says_what_is_found(data, command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_the_list_says_what_is_found_and_where_the_rest_is_had(tmp_path, data, noise_images, write_zero_shot, command):
+    write_zero_shot(Path(data) / "wds_cifar10_test", noise_images(2), [0, 1], NAMES)
     ended = command("evaluate", "--list", "--data", data)
     assert ended.status == 0
-    lines = ended.out.splitlines()
-    things = next(line for line in lines if "things" in line)
-    assert "wds_things (tar files)" in things
-    objectnet = next(line for line in lines if "objectnet" in line)
-    assert "18,574 images, 113 classes" in objectnet and "not found" in objectnet and "objectnet.dev" in objectnet
+    here, missing = ended.out.split("\n\n")
+    lines = here.splitlines()
+    assert lines[0] == f"In {data}:" and len(lines) == 7
+    assert lines[1].split() == ["cifar10", "10,000", "images,", "10", "classes"]
+    assert lines[2].strip() == "wds_cifar10_test (tar files, no training split)"
+    assert lines[6].strip() == "wds_things (tar files, no training split)"
+    head, *lines = missing.splitlines()
+    assert head.startswith(f"Not in {data}.") and "wds_TASK" in head
+    asked, where = zip(*zip(lines[::2], lines[1::2], strict=True), strict=True)
+    assert [line.split()[0] for line in asked] == [known.slug for known in KNOWN if known.slug != "cifar10"]
+    place = [line.split()[0] for line in asked].index("objectnet")
+    assert asked[place].endswith("18,574 images, 113 classes") and "objectnet.dev" in where[place]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 
 import numpy as np
@@ -10,7 +9,36 @@ import pytest
 
 from evaluation.averages import AVERAGES, averages
 from evaluation.catalogue import BY_SLUG, KNOWN
-from evaluation.exports import datacomp_rows, model_names, write_exports
+from evaluation.exports import model_names, write_exports
+
+DATACOMP_GROUPS = {
+    "ImageNet dist. shifts": (
+        "ImageNet Sketch",
+        "ImageNet v2",
+        "ImageNet-A",
+        "ImageNet-O",
+        "ImageNet-R",
+        "ObjectNet",
+    ),
+    "VTAB": (
+        "Caltech-101",
+        "CIFAR-100",
+        "CLEVR Counts",
+        "CLEVR Distance",
+        "Describable Textures",
+        "EuroSAT",
+        "KITTI Vehicle Distance",
+        "Oxford Flowers-102",
+        "Oxford-IIIT Pet",
+        "PatchCamelyon",
+        "RESISC45",
+        "SVHN",
+        "SUN397",
+    ),
+    "Retrieval": ("Flickr", "MSCOCO", "WinoGAViL"),
+}
+DATACOMPS_ALONE = ("iWildCam", "Camelyon17", "FMoW", "Dollar Street", "GeoDE", "WinoGAViL")
+"""Its tasks that are not here; of two more it has no main metric."""
 
 
 def row(key, value, task="zeroshot_classification"):
@@ -22,27 +50,46 @@ def row(key, value, task="zeroshot_classification"):
     return {"key": key, "dataset": key, "task": task, "metrics": metrics, "model_digest": "0123456789abcdef" * 4}
 
 
-def datacomps(rows):
-    """What DataComp's ``aggregate_scores.py`` makes of a file of rows, less its count of 38."""
-    text = "".join(json.dumps(each) + "\n" for each in rows)
-    frame = pd.read_json(io.StringIO(text), lines=True)
+def datacomps_aggregates(path):
+    """What DataComp's ``aggregate_scores.py`` makes of a results file, written anew: its count, its groups."""
+    frame = pd.read_json(path, lines=True)
     frame = pd.concat([frame.drop(["metrics"], axis=1), frame["metrics"].apply(pd.Series)], axis=1)
     frame = frame.dropna(subset=["main_metric"])
-    return dict(zip(frame.dataset, frame.main_metric, strict=True))
+    assert len(frame) == 38
+    results = dict(zip(frame.dataset, frame.main_metric, strict=True))
+    groups = {name: np.mean([results[title] for title in titles]) for name, titles in DATACOMP_GROUPS.items()}
+    return {"ImageNet": results["ImageNet 1k"], **groups, "Average": np.mean(list(results.values()))}
 
 
-def test_datacomps_aggregator_reads_every_task_under_its_own_title():
+def test_datacomps_aggregator_reads_our_tasks_beside_its_own(tmp_path):
     rows = [
         row(known.slug, number / 64, "zeroshot_retrieval" if known.is_retrieval else "zeroshot_classification")
         for number, known in enumerate(KNOWN)
     ]
-    read = datacomps(datacomp_rows([*rows, row("mine", 0.5)]))
-    expected = {known.title: number / 64 for number, known in enumerate(KNOWN) if known.datacomp_key}
-    assert read == pytest.approx(expected)
-    shifts = {"ImageNet Sketch", "ImageNet v2", "ImageNet-A", "ImageNet-O", "ImageNet-R", "ObjectNet"}
-    mean = np.mean([read[title] for title in shifts])
-    assert averages(rows)["ImageNet dist. shifts (DataComp)"] == pytest.approx(mean)
-    assert {"ImageNet 1k", "Flickr", "MSCOCO"} <= set(read)
+    write_exports(str(tmp_path), "model", [*rows, row("mine", 0.5), row("cifar10.few_shot_5", 0.5, "few_shot_5")])
+    with (tmp_path / "eval_results.jsonl").open("a") as file:
+        for title in DATACOMPS_ALONE:
+            file.write(json.dumps({"key": title, "dataset": title, "metrics": {"main_metric": 0.25}}) + "\n")
+    found = datacomps_aggregates(tmp_path / "eval_results.jsonl")
+    value = {known.title: number / 64 for number, known in enumerate(KNOWN)}
+    own = json.loads((tmp_path / "averages.json").read_text())
+    assert found["ImageNet dist. shifts"] == pytest.approx(own["ImageNet dist. shifts (DataComp)"])
+    assert found["VTAB"] == pytest.approx(own["VTAB (DataComp)"])
+    assert found["ImageNet"] == value["ImageNet 1k"]
+    assert found["Retrieval"] == pytest.approx((value["Flickr"] + value["MSCOCO"] + 0.25) / 3)
+    everything = [*(number for title, number in value.items() if title != "ImageNet ReaL"), *[0.25] * 6]
+    assert found["Average"] == pytest.approx(np.mean(everything))
+
+
+def test_the_papers_six_variants():
+    assert set(AVERAGES["ImageNet variants (Scaling Down CLIP)"]) == {
+        "imagenet-a",
+        "imagenet-r",
+        "imagenet_sketch",
+        "imagenetv2",
+        "objectnet",
+        "imagenet_real",
+    }
 
 
 def test_an_average_is_given_only_where_all_its_tasks_are_there():

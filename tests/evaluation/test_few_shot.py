@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from evaluation.evaluate import run
 from evaluation.few_shot import fit_ridge, support_rows
 from schemas.errors import InputError
-from schemas.recipe import EvaluateOptions
+from schemas.options import EvaluateOptions
 
 
 @pytest.mark.parametrize("rows", [40, 12], ids=["primal", "dual"])

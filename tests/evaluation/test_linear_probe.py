@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from evaluation import linear_probe
 from evaluation.evaluate import run
 from evaluation.linear_probe import fit_probe, held_out, train_heads
-from schemas.recipe import EvaluateOptions
+from schemas.options import EvaluateOptions
 
 CPU = torch.device("cpu")
 
@@ -89,12 +88,3 @@ def test_the_probe_learns_colours(tmp_path, learnable, model_folder):
     assert row["metrics"]["learning_rate"] in linear_probe.RATES
     exported = json.loads(next((tmp_path / "out" / "clip_benchmark").glob("*.json")).read_text())
     assert (exported["dataset"], exported["task"], exported["metrics"]["lp_acc1"]) == ("wds/shades", "linear_probe", 1)
-
-
-@pytest.mark.parametrize("protocol", ["linear_probe", "few_shot_5"])
-def test_metrics_do_not_depend_on_the_batch_size(tmp_path, learnable, model_folder, protocol):
-    for size in (1, 64):
-        options = EvaluateOptions(protocols=(protocol,), batch_size=size)
-        run(model_folder, learnable, str(tmp_path / str(size)), options)
-    first, second = (json.loads((tmp_path / name / "results.jsonl").read_text()) for name in ("1", "64"))
-    assert first["metrics"] == pytest.approx(second["metrics"])

@@ -18,7 +18,7 @@ from evaluation.compare import compare
 from evaluation.evaluate import run
 from evaluation.multilabel import class_orders, mean_average_precision, read_ranking
 from schemas.models import save_model
-from schemas.recipe import EvaluateOptions
+from schemas.options import EvaluateOptions
 from tests.evaluation.conftest import MODEL_CFG, PREPROCESS_CFG
 
 

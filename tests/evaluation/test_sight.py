@@ -15,7 +15,7 @@ from evaluation.sight import write_page
 from evaluation.sight.classes import class_accuracies, confusion
 from evaluation.sight.examples import look_at_classes, look_at_retrieval
 from evaluation.task import ClassificationTask, RetrievalTask
-from schemas.recipe import EvaluateOptions
+from schemas.options import EvaluateOptions
 
 
 def test_classes_are_told_the_worst_first_with_what_they_are_taken_for():

@@ -12,7 +12,7 @@ from benchmarks import dedup_judge
 from benchmarks.dedup_pool import KINDS, pictures, with_copies, write_pool
 from benchmarks.dedup_recall import contact_sheet, judge, study
 from pipelines import dedup
-from schemas.recipe import DedupOptions
+from schemas.options import DedupOptions
 
 LAB = os.environ.get("CLIPSIEVE_LAB_DATA")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 
 from pipelines.fetch import open_fetcher
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 
 UID = "0" * 32
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from pipelines.images import ImageFailure, ProcessedImage, process_image
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
-from schemas.recipe import DownloadOptions
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 

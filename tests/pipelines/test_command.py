@@ -12,7 +12,7 @@ import pytest
 from pipelines import download, select
 from pipelines.command import run_command
 from schemas.manifest import read_manifest
-from schemas.recipe import DownloadOptions, SelectOptions
+from schemas.options import DownloadOptions, SelectOptions
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from pipelines.quickstart.web import Behaviour, Page, serve
 from schemas import tables
 from schemas.errors import BudgetError, InputError
 from schemas.manifest import read_manifest
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
-from schemas.recipe import DownloadOptions
 from schemas.samples import iter_samples, list_shards
 from schemas.uid import uid_of
 

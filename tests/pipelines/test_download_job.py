@@ -18,8 +18,8 @@ from pipelines import download, download_shard
 from pipelines.download_worker import process_worker
 from schemas import tables
 from schemas.errors import InputError
+from schemas.options import DownloadOptions
 from schemas.outcomes import Consent, ErrorClass
-from schemas.recipe import DownloadOptions
 from schemas.uid import uid_of
 
 ONE_PROCESS = ("--runner=FnApiRunner",)

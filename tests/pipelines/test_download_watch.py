@@ -18,7 +18,7 @@ from pipelines.shard_report import progress_path, stop_path
 from pipelines.shards import ShardStats, stats_path
 from schemas import files
 from schemas.errors import BudgetError
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 
 ONE_PROCESS = ("--runner=FnApiRunner",)
 

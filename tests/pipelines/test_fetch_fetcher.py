@@ -110,6 +110,19 @@ def test_an_owner_who_opts_out_is_heard_before_the_body_is_read():
     assert (noai.consent, reserved.consent) == (Consent.X_ROBOTS_TAG, Consent.TDM_RESERVATION)
 
 
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 Other", "307 Here", "308 There"])
+def test_an_owner_who_opts_out_on_a_redirect_is_heard_there(status):
+    sound = answer(status, Location="b.png", X_Robots_Tag="all, googlebot: noindex")
+    noai = answer(status, Location="c.png", X_Robots_Tag="noai")
+    fetched, server = ask(sound, noai, answer(), attempts=3)
+    assert (fetched.error_class, fetched.consent) == (ErrorClass.OPTED_OUT, Consent.X_ROBOTS_TAG)
+    assert (fetched.body, fetched.attempts) == (None, 1)
+    assert fetched.final_url.endswith("/b.png")
+    assert server.paths == ["/a.png", "/b.png"]
+    fetched, _ = ask(sound, answer())
+    assert (fetched.body, fetched.consent) == (b"bytes", Consent.ALLOWED)
+
+
 def test_what_is_sent_behind_an_answer_is_not_read():
     more, _ = ask(answer() + b"garbage")
     another, _ = ask(answer() + answer("404 Not Found"))

@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.fetch import breaker, open_fetcher
 from schemas.errors import NetworkGoneError
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
-from schemas.recipe import DownloadOptions
 from tests.pipelines.name_server import SILENCE, name_server
 from tests.pipelines.raw_server import RawServer, answer
 

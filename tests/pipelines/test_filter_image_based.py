@@ -10,7 +10,7 @@ import pytest
 from pipelines.filters import run
 from pipelines.filters.image_based import nearest, read_images, train
 from schemas.errors import InputError
-from schemas.recipe import FilterOptions
+from schemas.options import FilterOptions
 from tests.pipelines.filter_pool import pair, verdicts, write_pool
 
 IN_PROCESS = ["--runner=FnApiRunner"]

@@ -16,7 +16,7 @@ from pipelines.language import identify
 from pipelines.verify.filters import check_filters
 from schemas import manifest
 from schemas.errors import ClipsieveError, InputError
-from schemas.recipe import FilterOptions, SelectOptions
+from schemas.options import FilterOptions, SelectOptions
 from schemas.waterfall import read_waterfall
 from tests.pipelines.filter_pool import pair, verdicts, write_pool
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.images import ImageFailure, process_image
+from schemas.options import DownloadOptions
 from schemas.outcomes import Status
-from schemas.recipe import DownloadOptions
 from tests.pipelines.pictures import FORMATS, encoded, picture
 
 MAX_PIXELS = 10**6

@@ -33,7 +33,7 @@ def test_a_mark_alone_is_a_damaged_image(mark):
 PEAK = """
 import sys
 from pipelines.images import process_image
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 peak = lambda: int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
 body = sys.stdin.buffer.read()
 before = peak()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipelines.images import ProcessedImage, process_image
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 from tests.pipelines.pictures import encoded, picture, processed
 
 MODES = ("keep_ratio", "center_crop", "border", "keep_ratio_largest", "no")

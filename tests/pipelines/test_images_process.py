@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from pipelines.phash import perceptual_hash
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
-from schemas.recipe import DownloadOptions
 from tests.pipelines.pictures import FORMATS, encoded, failure, photograph, picture, processed, stored
 
 ORIENTATION = 0x0112

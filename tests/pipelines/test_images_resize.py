@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from pipelines.images.errors import ImageError
 from pipelines.images.resize import plan_resize
+from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
-from schemas.recipe import DownloadOptions
 from tests.pipelines.pictures import encoded, failure, picture, processed, stored
 
 

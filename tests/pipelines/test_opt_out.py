@@ -17,7 +17,7 @@ from pipelines.verify.selection import check_samples, check_selection
 from schemas import manifest, tables
 from schemas.errors import ClipsieveError, InputError
 from schemas.members import as_raw, read_members
-from schemas.recipe import ReshardOptions, ScoreOptions, SelectOptions
+from schemas.options import ReshardOptions, ScoreOptions, SelectOptions
 from schemas.samples import iter_samples, list_shards
 from schemas.uid import to_u64_pairs, uid_bytes, uid_strings
 

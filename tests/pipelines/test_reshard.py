@@ -15,7 +15,7 @@ import webdataset
 
 from pipelines import reshard
 from schemas.errors import InputError
-from schemas.recipe import ReshardOptions
+from schemas.options import ReshardOptions
 from schemas.samples import iter_samples, list_shards
 from schemas.uid import UID_U64_PAIR
 

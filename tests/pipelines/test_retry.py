@@ -23,7 +23,7 @@ from pipelines.verify.shards import check_shards
 from schemas import manifest, tables
 from schemas.errors import BudgetError, InputError
 from schemas.manifest import read_manifest
-from schemas.recipe import DownloadOptions, ScoreOptions
+from schemas.options import DownloadOptions, ScoreOptions
 from schemas.samples import list_shards
 
 ONE_PROCESS = ("--runner=FnApiRunner",)

@@ -20,7 +20,7 @@ from pipelines.verify.scores import check_scores
 from schemas import tables
 from schemas.errors import InputError
 from schemas.models import load_model, save_model
-from schemas.recipe import ScoreOptions, parse_options
+from schemas.options import ScoreOptions, parse_options
 from schemas.samples import iter_samples
 from schemas.uid import uid_of
 

@@ -18,7 +18,7 @@ from pipelines.selection import Plan
 from pipelines.verify.selection import check_samples, check_selection, check_subsets
 from schemas import tables
 from schemas.errors import InputError
-from schemas.recipe import SelectOptions
+from schemas.options import SelectOptions
 from schemas.uid import from_u64_pairs, uid_strings
 
 IN_PROCESS = ["--runner=FnApiRunner"]

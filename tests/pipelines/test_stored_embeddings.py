@@ -15,7 +15,7 @@ from pipelines import stored_embeddings
 from pipelines.heads import load_heads
 from pipelines.stored_embeddings import list_parts, score_stored, stored_width
 from schemas.errors import InputError
-from schemas.recipe import ScoreOptions
+from schemas.options import ScoreOptions
 
 ROWS, WIDTH = 7, 12
 OPTIONS = ScoreOptions(references=("stored",))

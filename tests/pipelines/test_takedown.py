@@ -25,7 +25,7 @@ from pipelines import dedup, explain, filters, reshard, score, select, takedown,
 from pipelines.takedown.shards import drop_samples
 from schemas.errors import ClipsieveError, InputError
 from schemas.manifest import read_manifest, stages
-from schemas.recipe import DedupOptions, FilterOptions, ReshardOptions, ScoreOptions, SelectOptions
+from schemas.options import DedupOptions, FilterOptions, ReshardOptions, ScoreOptions, SelectOptions
 from schemas.tables import SHARDS
 from tests.pipelines.whole_run import BUSY, IN_PROCESS, LISTED, MISSING, PAIRS, Run, sha256_of
 

@@ -15,7 +15,7 @@ from pipelines import selection, thresholds
 from pipelines.scored import Scored
 from pipelines.selection import Plan
 from schemas.errors import InputError
-from schemas.recipe import SelectOptions
+from schemas.options import SelectOptions
 from schemas.uid import uid_bytes
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.25, 0.28, -0.1, 1e-38, -1e-38, 1e-45, float(np.float32(0.1))]

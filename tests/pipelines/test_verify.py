@@ -22,7 +22,7 @@ from schemas.errors import ClipsieveError, InputError
 from schemas.files import sha256_file
 from schemas.manifest import begin, finish, input_digest
 from schemas.models import WEIGHTS_NAME
-from schemas.recipe import DownloadOptions, ReshardOptions, ScoreOptions, SelectOptions
+from schemas.options import DownloadOptions, ReshardOptions, ScoreOptions, SelectOptions
 from schemas.results import RESULTS_NAME, results_digest
 
 IN_PROCESS = ["--runner=FnApiRunner"]

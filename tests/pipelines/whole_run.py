@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipelines import dedup, download, filters, reshard, score, select, takedown
 from schemas import manifest
-from schemas.recipe import DedupOptions, DownloadOptions, FilterOptions, ReshardOptions, ScoreOptions, SelectOptions
+from schemas.options import DedupOptions, DownloadOptions, FilterOptions, ReshardOptions, ScoreOptions, SelectOptions
 from schemas.uid import uid_of
 
 IN_PROCESS = ["--runner=FnApiRunner"]

@@ -2,7 +2,7 @@ import pytest
 
 from schemas import files, manifest
 from schemas.errors import InputError
-from schemas.recipe import DownloadOptions
+from schemas.options import DownloadOptions
 
 
 def finished(folder, stage="score", recipe=None, inputs=None):

@@ -3,15 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from schemas.recipe import (
-    Recipe,
-    SelectOptions,
-    load_recipe,
-    parse_combination,
-    parse_options,
-    parse_size,
-    size_name,
-)
+from schemas.options import SelectOptions, TrainOptions, parse_combination, parse_options
+from schemas.recipe import Recipe, load_recipe
+from schemas.sizes import parse_size, size_name
 
 
 @pytest.mark.parametrize(
@@ -62,6 +56,47 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_file_and_field(tmp_pat
     assert str(path) in str(caught.value)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "content", "complaint"),
+    [
+        (
+            TrainOptions,
+            {"strategy": "slip"},
+            "x: strategy slip compares crops: give augment crop (the paper's), or another that crops",
+        ),
+        (
+            TrainOptions,
+            {"strategy": "sieve"},
+            "x: strategy: Input should be 'clip', 'siglip' or 'slip' (got 'sieve')",
+        ),
+        (
+            Recipe,
+            {"pairs": "p", "train": [{"name": "a", "strategy": "slip"}]},
+            "x: train.0: strategy slip compares crops: give augment crop (the paper's), or another that crops",
+        ),
+        (
+            SelectOptions,
+            {"fractions": [0.125]},
+            "x: fractions: a fraction has at most two decimals, not 0.125 (got [0.125])",
+        ),
+    ],
+)
+def test_what_is_refused_is_said_without_all_the_other_options(model, content, complaint):
+    with pytest.raises(InputError) as caught:
+        parse_options(model, content, "x")
+    assert str(caught.value) == complaint
+
+
+def test_paths_of_a_recipe_are_looked_up_beside_it(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("pairs: a/p.parquet\nopt_out: /lists/no.txt\n")
+    recipe = load_recipe(path)
+    assert (recipe.pairs, recipe.opt_out) == (str(tmp_path / "a" / "p.parquet"), "/lists/no.txt")
+    path.write_text("pairs: gs://bucket/p.parquet\n")
+    recipe = load_recipe(path)
+    assert (recipe.pairs, recipe.opt_out) == ("gs://bucket/p.parquet", None)
 
 
 def test_a_recipe_without_stages_runs_none():

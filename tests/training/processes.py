@@ -1,6 +1,7 @@
-"""``python -m tests.training.processes FOLDER TOWER``: five steps of every strategy on 4, 2 and 1 gloo processes.
+"""``python -m tests.training.processes FOLDER TOWER``: every strategy on 4, 2 and 1 gloo processes.
 
-What test_processes.py compares. A forkserver imports this once for all processes.
+What test_processes.py compares: the weights after five steps, and the gradients of one step on other captions.
+A forkserver imports this once for all processes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.checkpoint import gathered
 from training.data import Batch
 from training.optimizers import make_optimizer
@@ -32,6 +33,8 @@ STRATEGIES: dict[str, dict[str, object]] = {
     "slip": {"strategy": "slip", "augment": "crop", "slip_width": 16},
     "lit": {"lock_image": True},
     "clip-fsdp": {"parallel": "fsdp"},
+    "siglip-fsdp": {"parallel": "fsdp", "strategy": "siglip"},
+    "flip-fsdp": {"parallel": "fsdp", "image_mask": "random"},
     "slip-fsdp": {"parallel": "fsdp", "strategy": "slip", "augment": "crop", "slip_width": 16},
     "adafactor-fsdp": {"parallel": "fsdp", "optimizer": "adafactor", "weight_decay": 1e-4, "betas": (0.9, 0.999)},
 }
@@ -43,8 +46,9 @@ def worlds_of(name: str) -> tuple[int, ...]:
     return WORLDS[1:] if name.endswith("fsdp") else WORLDS
 
 
-def file_of(folder: str, name: str, world: int, accumulate: int) -> Path:
-    return Path(folder, f"{name}-{world}-{accumulate}.safetensors")
+def file_of(folder: str, what: str, name: str, world: int, accumulate: int) -> Path:
+    """The file of ``what``, weights or gradients."""
+    return Path(folder, f"{what}-{name}-{world}-{accumulate}.safetensors")
 
 
 def train_everything(rank: int, folder: str, tower_file: str) -> None:
@@ -58,34 +62,50 @@ def train_everything(rank: int, folder: str, tower_file: str) -> None:
         runtime = Runtime(rank, world, torch.device("cpu"), control)
         for name, options in STRATEGIES.items():
             for accumulate in ACCUMULATES if world in worlds_of(name) else ():
-                weights = train(runtime, tower_file, options | {"accumulate": accumulate})
-                if rank == 0:
-                    safetensors.torch.save_file(weights, file_of(folder, name, world, accumulate))
+                for what, found in (("weights", weights_of), ("gradients", gradients_of)):
+                    tensors = found(stepper_of(runtime, tower_file, options | {"accumulate": accumulate}))
+                    if rank == 0:
+                        safetensors.torch.save_file(tensors, file_of(folder, what, name, world, accumulate))
         if world > 1:
             dist.destroy_process_group()
 
 
-def train(runtime: Runtime, tower_file: str, changes: dict[str, object]) -> dict[str, torch.Tensor]:
+def stepper_of(runtime: Runtime, tower_file: str, changes: dict[str, object]) -> Stepper:
     options = TrainOptions.model_validate({"tower": tower_file, "batch_size": BATCH, **changes})
     tower = fit_tower(load_tower(options.tower), options)
     torch.manual_seed(0)
     strategy = make_strategy(options, tower, build_model(tower), runtime).train()
     trained = distribute(strategy, options, runtime)
-    stepper = Stepper(strategy, trained, make_optimizer(strategy, options), options, tower.preprocess_cfg, runtime)
-    share = BATCH // runtime.world_size
+    return Stepper(strategy, trained, make_optimizer(strategy, options), options, tower.preprocess_cfg, runtime)
+
+
+def weights_of(stepper: Stepper) -> dict[str, torch.Tensor]:
+    """After `STEPS` steps, on captions of few words: each stands in several."""
     for step in range(STEPS):
-        start = runtime.rank * share
-        batch = batch_of(strategy, step, slice(start, start + share))
-        stepper.take(batch, range(step * BATCH + start, step * BATCH + start + share))
-    return gathered(strategy.state_dict(), is_first=True)
+        take(stepper, step, words=8)
+    return gathered(stepper.strategy.state_dict(), is_first=True)
 
 
-def batch_of(strategy: Strategy, step: int, own: slice) -> Batch:
+def gradients_of(stepper: Stepper) -> dict[str, torch.Tensor]:
+    """Of one step, on captions of random words from the whole vocabulary; clipped, all by one factor."""
+    take(stepper, 0, words=598)
+    named = stepper.strategy.named_parameters()
+    return gathered({name: p.grad for name, p in named if p.grad is not None}, is_first=True)
+
+
+def take(stepper: Stepper, step: int, words: int) -> None:
+    """One step on this process's share."""
+    share = BATCH // stepper.runtime.world_size
+    start = stepper.runtime.rank * share
+    batch = batch_of(stepper.strategy, step, slice(start, start + share), words)
+    stepper.take(batch, range(step * BATCH + start, step * BATCH + start + share))
+
+
+def batch_of(strategy: Strategy, step: int, own: slice, words: int) -> Batch:
     generator = torch.Generator().manual_seed(step)
     shape = (BATCH, 3, 16, 16)
     images = {v.name: torch.randint(256, shape, generator=generator, dtype=torch.uint8)[own] for v in strategy.views}
-    # Few words, each in several captions, and an end: a token whose gradient is near rounding is blown up by AdamW.
-    texts = torch.randint(1, 9, (BATCH, 8), generator=generator)
+    texts = torch.randint(1, 1 + words, (BATCH, 8), generator=generator)
     texts[:, -1] = 599
     return Batch(images, texts[own])
 

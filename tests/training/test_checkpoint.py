@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ClipsieveError, InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.checkpoint import (
     CheckpointWriter,
     Origin,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.dry_run import DryRun, dry_run, table
 from training.ledger import Cost
 from training.memory import Memory

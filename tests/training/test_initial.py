@@ -12,8 +12,8 @@ from open_clip.model import resize_text_pos_embed
 from schemas.errors import InputError
 from schemas.files import sha256_file
 from schemas.models import WEIGHTS_NAME, save_model
-from schemas.recipe import TrainOptions
-from training.initial import fit_text_positions, initial_digest, initial_model
+from schemas.options import TrainOptions
+from training.initial import fit_text_positions, initial_digest, initial_model, refuse_untrained_lock
 from training.strategies import fit_tower
 from training.towers import Tower, build_model, load_tower
 
@@ -99,3 +99,12 @@ def changed(tower, half, **settings):
 def test_another_architecture_or_tokenizer_is_refused(trained, tower, half, settings, reason):
     with pytest.raises(InputError, match=rf"initial {trained}: .*{reason}"):
         initial_model(changed(tower, half, **settings), trained)
+
+
+def test_a_locked_tower_needs_trained_weights(trained, tower):
+    locked = TrainOptions(lock_image=True)
+    with pytest.raises(InputError, match=r"lock_image: tower .* would stay as random as it is made; give initial"):
+        refuse_untrained_lock(tower, locked)
+    refuse_untrained_lock(tower, TrainOptions())
+    refuse_untrained_lock(tower, TrainOptions(lock_image=True, initial=trained))
+    refuse_untrained_lock(changed(tower, "vision_cfg", timm_model_pretrained=True), locked)

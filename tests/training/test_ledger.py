@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import InputError
 from schemas.ledger import LEDGER_NAME, Ledger, read_ledger, write_ledger
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.ledger import tower_cost
 from training.towers import Tower, build_model, load_tower
 

@@ -44,7 +44,7 @@ def test_a_row_holds_the_last_step_and_its_place(make, tmp_path, capsys):
     assert (row["gflops"], row["mfu"], row["device_bytes"]) == (40, None, None)
     assert row["samples_per_second"] > 0 and 0 <= row["data_wait_share"] <= 1 and row["resident_bytes"] > 10**7
     line = capsys.readouterr().err
-    assert line.startswith("step 2/10  loss 2.5000  lr 1.00e-03  temperature 0.0500  gradient 2.00  ")
+    assert line.startswith("step 2/10  loss 2.5000  lr 1.00e-03  temperature 0.0500  gradient norm 2.00  ")
     assert " 40 GFLOP " in line and line.count("\n") == 1
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.masks import PatchMask, draw_kept
 from training.strategies import make_strategy
 from training.towers import build_model, load_tower

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.memory import optimizer_bytes, run_memory, saved_by_forward
 from training.optimizers import make_optimizer
 from training.strategies import fit_tower, make_strategy

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.optimizers import clip_gradients, decay_groups, make_optimizer
 from training.strategies import make_strategy
 from training.towers import build_model, load_tower

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-import clipsieve
+import recipes
 from schemas.errors import InputError
 from schemas.files import sha256_file
 from schemas.manifest import read_manifest
 from schemas.models import load_model
-from schemas.recipe import load_recipe, parse_size
+from schemas.recipe import load_recipe
+from schemas.sizes import parse_size
 from training.dry_run import dry_run
 from training.strategies import fit_tower
 from training.towers import load_tower
@@ -119,7 +120,7 @@ def test_a_run_goes_on_from_the_one_above_with_more_tokens(shards, tower_file, t
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))
     for _ in range(2):  # the second finds all done
-        clipsieve.run_recipe(load_recipe(path), "", str(tmp_path), [])
+        assert len(list(recipes.run(load_recipe(path), str(tmp_path)))) == 3
     short_folder, folder = (str(tmp_path / "models" / name) for name in ("short", "full"))
     manifest, before, tokenizer = (manifest_of(made) for made in (folder, short_folder, str(tmp_path / "tokenizer")))
     assert manifest.inputs["initial"] == before.digest

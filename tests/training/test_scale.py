@@ -7,7 +7,7 @@ from functools import partialmethod
 import pytest
 import torch
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.data import Batch
 from training.optimizers import make_optimizer
 from training.scale import distribute, repeated_layers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.data import Batch
 from training.optimizers import make_optimizer
 from training.step import Stepper

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.strategies import fit_tower, make_strategy
 from training.strategies.slip import OUTPUT, TEMPERATURE, simclr_loss
 from training.towers import build_model, load_tower

@@ -14,7 +14,7 @@ from open_clip.tokenizer import canonicalize_text
 from schemas.errors import InputError
 from schemas.files import sha256_file
 from schemas.manifest import read_manifest
-from schemas.recipe import TokenizerOptions
+from schemas.options import TokenizerOptions
 from training.tokenizer import draw, run, shard_captions, train_pieces
 
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ import torch
 
 from schemas.errors import InputError
 from schemas.models import save_model
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from schemas.tokenizer import tokenizer_for
 from training.strategies import fit_tower
 from training.towers import Tower, build_model, load_tower, tower_names

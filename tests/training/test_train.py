@@ -22,7 +22,7 @@ from schemas.files import sha256_file
 from schemas.ledger import read_ledger
 from schemas.manifest import read_manifest
 from schemas.models import WEIGHTS_NAME, load_model
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from schemas.samples import iter_samples
 from schemas.tables import SUBSET, TRAIN_LOG, TRAIN_LOG_NAME, read_table, write_table
 from training.order import make_order

@@ -7,7 +7,7 @@ import copy
 import torch
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from schemas.tokenizer import CANONICAL, read_pieces
 from training.runtime import Runtime
 from training.strategies.base import CAPTION_VIEW, Strategy, View

@@ -9,7 +9,7 @@ import torch
 import torch.distributed.nn
 from torch import Tensor
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.masks import draw_kept, install_mask
 from training.runtime import Runtime
 from training.towers import ClipModel, Tower

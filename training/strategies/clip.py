@@ -8,7 +8,7 @@ from __future__ import annotations
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.runtime import Runtime
 from training.strategies.base import Strategy
 from training.towers import ClipModel, Tower

@@ -7,7 +7,7 @@ import math
 from open_clip.loss import SigLipLoss
 from torch import Tensor
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.runtime import Runtime
 from training.strategies.base import Strategy
 from training.towers import ClipModel, Tower

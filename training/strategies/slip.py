@@ -9,7 +9,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from schemas.errors import InputError
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.runtime import Runtime
 from training.strategies.base import View, gather
 from training.strategies.clip import Clip

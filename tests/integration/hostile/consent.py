@@ -42,7 +42,12 @@ ROBOTS_TAGS: dict[str, Page] = {
         f"tag_{name}": page(_tagged(*tags), REFUSED, consent=Consent.X_ROBOTS_TAG) for name, tags in _FORBIDDING.items()
     },
     **{f"tag_{name}": page(_tagged(*tags), None) for name, tags in _ALLOWING.items()},
-    "tag_on_a_redirect": page(answer(status="302 Found", Location="/sound", X_Robots_Tag="noai"), None),
+    "tag_on_a_redirect": page(
+        answer(status="302 Found", Location="/sound", X_Robots_Tag="noai"), REFUSED, consent=Consent.X_ROBOTS_TAG
+    ),
+    "tag_on_a_redirect_for_another": page(
+        answer(status="302 Found", Location="/sound", X_Robots_Tag="googlebot: noindex"), None
+    ),
     "tdm_reserved": page(answer(IMAGE, TDM_Reservation="1"), REFUSED, consent=Consent.TDM_RESERVATION),
     "tdm_not_reserved": page(answer(IMAGE, TDM_Reservation="0"), None),
 }

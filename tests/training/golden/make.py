@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from schemas.recipe import TrainOptions
+from schemas.options import TrainOptions
 from training.data import Batch
 from training.images import image_stages
 from training.optimizers import make_optimizer
@@ -38,11 +38,14 @@ BIG_VISION = {"optimizer": "adafactor", "weight_decay": 1e-4, "betas": (0.9, 0.9
 RECIPES: dict[str, dict[str, Any]] = {
     "clip": {},
     "clip-adafactor": {**BIG_VISION, "augment": "crop_flip"},
+    "clip-randaugment": {"augment": "randaugment"},
     "clip-stacked-randaugment": {"augment": "stacked_randaugment"},
     "siglip": {"strategy": "siglip"},
     "slip": {"strategy": "slip", "augment": "crop", "slip_width": 64},
     "flip": {"image_mask": "random", "accumulate": 2},
     "clipa-grid-block": {"image_mask": "grid", "text_mask": "block", "context_length": 6},
+    "clipa-block-random": {"image_mask": "block", "text_mask": "random", "context_length": 6},
+    "clipa-v2-truncate": {"image_mask": "random", "image_mask_ratio": 0.3, "context_length": 6},
     "clipa-resize-syntax": {"image_size": 16, "text_mask": "syntax", "context_length": 6},
     "lit": {"lock_image": True},
 }

@@ -1,0 +1,16 @@
+"""Which pairs may be selected at all."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.options.base import Options
+
+
+class FilterOptions(Options):
+    """Which pairs may be selected at all."""
+
+    rules: tuple[str, ...] = Field(
+        ("basic",),
+        description='a named rule or set, as basic, or a condition, as "few_words: caption_words > 4"; see --list',
+    )

@@ -1,0 +1,15 @@
+"""How a subset becomes shards of its own."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.options.base import Options, Positive, Seed
+
+
+class ReshardOptions(Options):
+    """How a subset becomes shards of its own."""
+
+    shard_size: Positive = Field(10_000, description="samples in a shard")
+    seed: Seed = Field(0, description="decides the order of the samples")
+    allow_missing: bool = Field(False, description="leave out, and count, members that are not in the shards")

@@ -1,0 +1,39 @@
+"""How pairs get their similarity."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.options.base import Options, Positive
+
+STORED = "stored"
+"""The reference that is no model: image and text embeddings that lie in the folder already."""
+HeadFile = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*=.+\.safetensors$")]
+
+
+class ScoreOptions(Options):
+    """How pairs get their similarity."""
+
+    references: tuple[str, ...] = Field(
+        ("builtin",),
+        min_length=1,
+        description="builtin, open_clip:MODEL/PRETRAINED, open_clip:MODEL@FILE or a model folder; the first gives "
+        "similarity, further ones similarity_2 and so on; stored: embeddings in clip-retrieval's layout",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="what the references compute in; similarities are stored in fp32 either way"
+    )
+    batch_size: Positive = Field(64, description="pairs in a forward pass; another may change a score's last digits")
+    heads: tuple[HeadFile, ...] = Field(
+        (), description="NAME=FILE.safetensors: a linear head on the first reference's image embeddings, column NAME"
+    )
+    language: bool = Field(False, description="identify the captions' language")
+    embeddings: bool = Field(False, description="keep image and text embeddings in fp16 beside the scores")
+
+    @model_validator(mode="after")
+    def _stored_has_no_model(self) -> ScoreOptions:
+        if STORED in self.references and (len(self.references) > 1 or self.embeddings or self.precision != "fp32"):
+            raise ValueError("stored embeddings are scored as they are: no other reference, embeddings or precision")
+        return self

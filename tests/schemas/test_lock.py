@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ClipsieveError, InputError
+from schemas.lock import only_writer
+
+HOLDER = """
+import subprocess, sys
+from schemas.lock import only_writer
+with only_writer(*sys.argv[1:]):
+    child = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    print(child.pid, flush=True)
+    sys.stdin.read()
+    child.kill()
+"""
+
+
+@contextmanager
+def holder(*folders: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process, with a child of its own, that holds ``folders`` until its input ends."""
+    command = [sys.executable, "-c", HOLDER, *map(str, folders)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        child = process.stdout.readline()
+        yield process
+        process.communicate("")
+    if process.returncode:
+        subprocess.run(["kill", child.strip()], check=True)
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    shards, scores = tmp_path / "run" / "shards", tmp_path / "run" / "scores"
+    with holder(shards):
+        with pytest.raises(InputError, match=f"^{shards}: another command is at work in this folder; .*--out$"):
+            only_writer(str(scores), str(shards)).__enter__()
+        with only_writer(str(scores), str(tmp_path / "run")):
+            pass
+    with only_writer(str(shards)):
+        assert list(shards.iterdir()) == []
+
+
+def test_a_writer_that_is_killed_holds_nothing_though_its_children_live(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        process.kill()
+        process.wait()
+        with only_writer(str(tmp_path)):
+            pass
+
+
+def test_what_one_of_several_refuses_frees_the_others(tmp_path: Path) -> None:
+    free, held = str(tmp_path / "free"), str(tmp_path / "held")
+    with only_writer(held), pytest.raises(InputError, match="held: another command"), only_writer(free, held):
+        pass
+    assert not Path(free).exists()
+    with only_writer(free):
+        pass
+
+
+def test_a_folder_in_which_nothing_was_written_is_not_left(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    with only_writer(str(folder)):
+        assert folder.is_dir()
+    assert not folder.exists()
+    folder.mkdir()
+    with only_writer(str(folder)):
+        pass
+    assert folder.is_dir()
+    with only_writer(str(folder / "deeper")):
+        (folder / "deeper" / "file").write_bytes(b"")
+    assert (folder / "deeper" / "file").exists()
+
+
+def test_a_failure_within_ends_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), only_writer(str(tmp_path)):
+        raise KeyError
+    with only_writer(str(tmp_path)):
+        pass
+
+
+def test_a_bucket_is_written_without_a_lock() -> None:
+    with only_writer("memory://bucket/shards"), only_writer("memory://bucket/shards"):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ClipsieveError, match="file: cannot be written: File exists"), only_writer(f"{tmp_path}/file"):
+        pass

@@ -1,7 +1,9 @@
-"""Training beside open_clip's own trainer, and without glibc keeping the memory that a step frees.
+"""Training beside open_clip's own trainer, and what each of two means does: keeping the memory that a step frees, and
+letting OpenMP's threads sleep.
 
 The same tower, batch, precision and shards, one decoding worker each; a crop of the image in both. The first steps,
-in which webdataset fills its buffer and memory grows, are left out on both sides.
+in which webdataset fills its buffer and memory grows, are left out on both sides. The last row is the time, of another
+such run, in which a step waits for its data.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ from schemas.samples import list_shards
 from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 
 TOWER = "vit-tiny-64"
-BATCH, STEPS, LEFT_OUT = 256, 6, 2
+BATCH, STEPS, LEFT_OUT = 256, 10, 2
 SAMPLES = BATCH * (STEPS - LEFT_OUT)
+OURS = ("-m", "training.train")
+SPINNING = ("-c", "import torch; from training import train; raise SystemExit(train.main())")
+"""Torch is imported before schemas says how long OpenMP's threads spin."""
 WITHOUT = """
 from training import runtime, train
 runtime._keep_freed_memory = lambda: None
@@ -28,14 +33,26 @@ def run(scratch: Path) -> list[Row]:
     """Samples a second of the steps that count, by each trainer's own log."""
     shards = pair_shards(scratch)
     contenders = [
-        Contender("clipsieve train", partial(_train, ("-m", "training.train"), shards)),
+        Contender("clipsieve train", partial(_train, OURS, shards)),
         Contender("open_clip_train", partial(_open_clip, shards)),
         Contender("giving memory back at every step", partial(_train, ("-c", WITHOUT), shards)),
+        Contender("OpenMP's threads spinning", partial(_train, SPINNING, shards)),
+        Contender("waiting for data alone", partial(_wait, shards)),
     ]
     return compare("train", "samples", contenders)
 
 
 def _train(program: tuple[str, str], shards: Path, out: Path) -> Measured:
+    return Measured(SAMPLES, sum(seconds for seconds, _ in _log_of(program, shards, out)))
+
+
+def _wait(shards: Path, out: Path) -> Measured:
+    log = _log_of(OURS, shards, out)
+    return Measured(SAMPLES, sum(seconds * share for seconds, share in log))
+
+
+def _log_of(program: tuple[str, str], shards: Path, out: Path) -> list[tuple[float, float]]:
+    """A run's seconds, and the share of them in which it waited for data, by the lines of its log that count."""
     flags = {
         "shards": shards,
         "out": out,
@@ -47,8 +64,8 @@ def _train(program: tuple[str, str], shards: Path, out: Path) -> Measured:
         "log-steps": LEFT_OUT,
     }
     python(*program, *(f"--{name}={value}" for name, value in flags.items()))
-    rates = read_table(f"{out}/{TRAIN_LOG_NAME}", TRAIN_LOG)["samples_per_second"].to_pylist()[1:]
-    return Measured(SAMPLES, sum(BATCH * LEFT_OUT / rate for rate in rates))
+    rows = read_table(f"{out}/{TRAIN_LOG_NAME}", TRAIN_LOG).to_pylist()[1:]
+    return [(BATCH * LEFT_OUT / row["samples_per_second"], row["data_wait_share"]) for row in rows]
 
 
 def _open_clip(shards: Path, out: Path) -> Measured:

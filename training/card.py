@@ -70,10 +70,16 @@ def _compute(ledger: Ledger) -> str:
         "parameters": f"{ledger.parameters:,}",
         "forward pass of a pair": f"{forward / 1e9:.3f} GMAC ({2 * forward / 1e9:.3f} GFLOP)",
         "training, a pair": f"{2 * ledger.training_macs / 1e9:.3f} GFLOP",
-        "training, in all": f"{ledger.training_flops / 1e15:,.3g} PFLOP",
+        "training, in all": _flops(ledger.training_flops),
         "device-hours": f"{ledger.device_hours:.3g} on {ledger.devices} x {ledger.device}",
     }
     return _table(rows, "")
+
+
+def _flops(count: float) -> str:
+    """In the greatest unit of which there is one."""
+    unit, scale = next(((u, s) for u, s in (("PFLOP", 1e15), ("TFLOP", 1e12)) if count >= s), ("GFLOP", 1e9))
+    return f"{count / scale:,.1f} {unit}"
 
 
 def _table(rows: dict[str, str], heading: str) -> str:

@@ -68,6 +68,18 @@ class TrainLog:
         seconds = self._seconds_before + time.perf_counter() - self._started
         return Progress(steps=self._done, loss_average=self._average, seconds=seconds)
 
+    def introduce(self, tower: str, parameters: int) -> None:
+        """Print what is about to be trained, on what."""
+        measure, runtime = self._measure, self._runtime
+        if runtime.is_first:
+            processes = f"{runtime.world_size} process{'es' if runtime.world_size > 1 else ''} on {runtime.device.type}"
+            print(
+                f"{tower} ({parameters:,} parameters) on {measure.epoch_samples:,} pairs: steps {self._done + 1:,} to "
+                f"{measure.steps:,} of {measure.batch_size:,} samples, {processes}",
+                file=sys.stderr,
+                flush=True,
+            )
+
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
         """The same batches; the time that the trainer waits for each is counted."""
         iterator = iter(batches)
@@ -151,7 +163,7 @@ class TrainLog:
             f"step {self._done}/{self._measure.steps}  loss {row['loss']:.4f}  lr {row['learning_rate']:.2e}  "
             f"temperature {row['temperature']:.4f}  gradient norm {row['grad_norm']:.2f}  "
             f"{row['samples_per_second']:.0f} samples/s  wait for data {row['data_wait_share']:.0%}  {used}"
-            f"memory {memory / 2**30:.1f} GiB  {row['gflops']:.3g} GFLOP  "
+            f"memory {memory / 2**30:.1f} GiB  {row['gflops']:,.0f} GFLOP  "
             f"left {datetime.timedelta(seconds=round(left))}",
             file=sys.stderr,
             flush=True,

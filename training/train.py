@@ -80,6 +80,7 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
     done = progress.steps
     measure = Measure(steps, options.batch_size, len(job.plan), cost.training_flops)
     log = TrainLog(job.out, runtime, measure, progress, options.tensorboard)
+    log.introduce(job.tower.name, cost.parameters)
     reader = PairReader(job.order, job.tower, strategy.views, options.text_mask)
     shares = (job.share(step) for step in range(done, steps))
     with (

@@ -2,8 +2,8 @@
 
     PEER_PYTHON benchmarks/clip_benchmark_peer.py MODEL PRETRAINED MERGES FOLDER OUT SPLIT
 
-MERGES is a tokenizer's bpe file, or "" for the model's own (its command line knows no other). OUT gets ``metrics.json``
-and ``images.npy``.
+MERGES is a tokenizer's bpe file, beside the configuration of its model, or "" for the model's own: its command line
+knows no other. OUT gets ``metrics.json`` and ``images.npy``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def main(name: str, pretrained: str, merges: str, folder: str, out: str, split: 
     model, transform, tokenizer = load_clip("open_clip", name, pretrained, None, "cpu")
     model.eval()
     if merges:
-        tokenizer = SimpleTokenizer(bpe_path=merges, context_length=model.context_length)
+        config = json.loads(Path(merges).with_name("open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+        kwargs = config.get("tokenizer_kwargs", {})
+        tokenizer = SimpleTokenizer(bpe_path=merges, context_length=model.context_length, **kwargs)
     task = "zeroshot_retrieval" if (Path(folder) / "dataset_type.txt").exists() else "zeroshot_classification"
     dataset = build_dataset("wds/any", root=folder, transform=transform, split=split, download=False, task=task)
     loader = torch.utils.data.DataLoader(dataset.batched(BATCH_SIZE), batch_size=None, num_workers=0)

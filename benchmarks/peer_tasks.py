@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from schemas.errors import ClipsieveError
+from schemas.models import load_model
 
 PEER = "CLIPSIEVE_CLIP_BENCHMARK_PYTHON"
 """Names the interpreter of an environment with clip-benchmark 1.6.2 and numpy 2.2.6."""
@@ -31,6 +32,7 @@ WORDS, PHRASES, REPEATS = "words", "phrases", "repeats"
 CLASSES = 120
 CAPTIONED, REPEATED = 500, 250
 TEMPLATES = ("clip art of a {c}.", "a picture of the {c}", "{c}")
+BUILTIN = Path(str(resources("pipelines") / "builtin"))
 _DRIVER = Path(__file__).with_name("clip_benchmark_peer.py")
 
 
@@ -111,32 +113,34 @@ def run_peer(
 
 def builtin_peer(folder: Path, split: str = "test") -> tuple[dict, np.ndarray]:
     """`run_peer` of the builtin reference."""
-    builtin = Path(str(resources("pipelines") / "builtin"))
-    return run_peer(folder, f"local-dir:{builtin}", "", str(builtin / "bpe.txt.gz"), split)
+    return run_peer(folder, f"local-dir:{BUILTIN}", "", str(BUILTIN / "bpe.txt.gz"), split)
 
 
 def _captioned(pairs: Sequence[dict]) -> list[tuple[bytes, dict[str, str]]]:
     """Pictures with one to seven captions; none stands twice, for CLIP_benchmark leaves the order of ties open.
 
-    Pictures are told apart as CLIP_benchmark sees them, less their transparency: an icon may be nothing but black.
+    Captions are told apart by the builtin reference's tokens, of which it reads 16, and pictures as CLIP_benchmark sees
+    them, less their transparency: an icon may be nothing but black.
     """
     samples: list[tuple[bytes, dict[str, str]]] = []
-    said: set[str | bytes] = set()
+    met: set[bytes] = set()
+    tokenizer = load_model(str(BUILTIN)).tokenizer
     for row, pair in enumerate(pairs):
-        captions = [text for text in dict.fromkeys(_captions(pair, 1 + row % 7)) if text not in said]
+        by_tokens = {tokenizer([text]).numpy().tobytes(): text for text in reversed(_captions(pair, 1 + row % 7))}
+        captions = [text for tokens, text in reversed(by_tokens.items()) if tokens not in met]
         seen = Image.open(io.BytesIO(pair["image"])).convert("RGB").resize((64, 64)).tobytes()
-        if captions and seen not in said:
-            said |= {*captions, seen}
+        if captions and seen not in met:
+            met |= {*by_tokens, seen}
             samples.append((pair["image"], {"txt": "\n".join(captions)}))
     return samples
 
 
 def _captions(pair: dict, count: int) -> list[str]:
-    """A picture's title, and what else can be said of where it is from, in lower case, as tokenizers read it."""
+    """A picture's title, and what else can be said of where it is from."""
     folders = [part.replace("_", " ") for part in pair["id"].split("/")[:-1]]
     said = [pair["title"], f"by {pair['creator']}", f"{pair['title']} by {pair['creator']}", " ".join(folders)]
     said += [f"a drawing of {pair['title']}", f"{folders[0]}: {pair['title']}", f"clip art of {pair['title']}"]
-    return [" ".join(text.lower().split()) for text in said[:count]]
+    return said[:count]
 
 
 def _rarity(item: tuple[str, int]) -> tuple[int, str]:

@@ -2,9 +2,9 @@
 
     python -m pipelines.builtin.pool --data LAB --out build/builtin
 
-``LAB`` holds openclipart.parquet and emoji.parquet. Openclipart is split by groups of near-duplicates: two in five are
-held out; of these, public domain alone and at most five pairs a title, two thirds become ``quickstart/pairs.parquet``
-and the rest the tasks ``tasks/wds_*``. All other pictures train the reference, less each that is a near-duplicate of
+``LAB`` holds openclipart.parquet and emoji.parquet. Openclipart is split by groups of near-duplicates: three in ten
+are held out; of these, public domain alone and at most twelve pairs a title, three quarters become
+``quickstart/pairs.parquet`` and the rest the tasks ``tasks/wds_*``. All other pictures train the reference, less each that is a near-duplicate of
 any held-out one. The split is a hash of the group, so it depends on nothing but the data. Blank pictures are left out.
 """
 
@@ -32,10 +32,10 @@ from pipelines.phash import perceptual_hash
 from schemas import files, samples
 from schemas.uid import uid_of
 
-HELD_OUT = 0.40
-TASKS = 0.128
+HELD_OUT = 0.30
+TASKS = 0.075
 """The groups whose hash is below it become tasks; from there to HELD_OUT, the quickstart's pairs."""
-PAIRS_PER_TITLE = 5
+PAIRS_PER_TITLE = 12
 TASK_SIDE = 96
 TRAINING_SIDE = 112
 TEMPLATES = ("{c}", "clip art of {c}", "a drawing of {c}", "{c} icon")
@@ -176,7 +176,7 @@ def place_of(group: str) -> float:
 
 
 def capped(pictures: Iterable[tuple[Picture, str]]) -> Iterator[tuple[Picture, str]]:
-    """At most five pictures a title: a sixth of openclipart is called "gramastar"."""
+    """At most twelve pictures a title: a sixth of openclipart is called "gramastar"."""
     seen: Counter[str] = Counter()
     for picture, group in pictures:
         seen[picture.title] += 1

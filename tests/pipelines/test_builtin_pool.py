@@ -44,9 +44,9 @@ def test_a_groups_place_follows_from_its_name() -> None:
     assert np.histogram(places, 4, (0, 1))[0] == pytest.approx(1_000, abs=120)
 
 
-def test_at_most_five_pairs_a_title() -> None:
-    given = [(picture(number, title=title), "g") for number, title in enumerate("AABAAAABA")]
-    assert [p.title for p, _ in pool.capped(given)] == list("AABAAAB")
+def test_at_most_twelve_pairs_a_title() -> None:
+    given = [(picture(number, title=title), "g") for number, title in enumerate("AAB" * 7 + "BA")]
+    assert [p.title for p, _ in pool.capped(given)] == list("AAB" * 6 + "BB")
 
 
 def test_copies_and_paler_copies_are_one_group_named_by_the_first() -> None:

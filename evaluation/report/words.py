@@ -67,12 +67,7 @@ TASK_METRICS = {
     "linear_probe": ("acc1",),
     "few_shot_5": ("acc1",),
     "few_shot_10": ("acc1",),
-    "zeroshot_retrieval": (
-        "text_retrieval_recall@1",
-        "text_retrieval_recall@10",
-        "image_retrieval_recall@1",
-        "image_retrieval_recall@10",
-    ),
+    "zeroshot_retrieval": tuple(f"{way}_retrieval_recall@{k}" for way in ("text", "image") for k in (1, 5, 10)),
 }
 """The metrics of each kind of task that the report shows; of an unknown kind, its main metric."""
 

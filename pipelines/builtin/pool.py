@@ -4,8 +4,9 @@
 
 ``LAB`` holds openclipart.parquet and emoji.parquet. Openclipart is split by groups of near-duplicates: three in ten
 are held out; of these, public domain alone and at most twelve pairs a title, three quarters become
-``quickstart/pairs.parquet`` and the rest the tasks ``tasks/wds_*``. All other pictures train the reference, less each that is a near-duplicate of
-any held-out one. The split is a hash of the group, so it depends on nothing but the data. Blank pictures are left out.
+``quickstart/pairs.parquet`` and the rest the tasks ``tasks/wds_*``. All other pictures train the reference, less each
+that is a near-duplicate of any held-out one. The split is a hash of the group, so it depends on nothing but the data.
+Blank pictures are left out.
 """
 
 from __future__ import annotations

@@ -80,7 +80,6 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
     done = progress.steps
     measure = Measure(steps, options.batch_size, len(job.plan), cost.training_flops)
     log = TrainLog(job.out, runtime, measure, progress, options.tensorboard)
-    log.introduce(job.tower.name, cost.parameters)
     reader = PairReader(job.order, job.tower, strategy.views, options.text_mask)
     shares = (job.share(step) for step in range(done, steps))
     with (
@@ -89,6 +88,8 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
         closing(load_batches(reader, shares, options.workers)) as batches,
     ):
         for batch in log.timed(batches):
+            if done == progress.steps:
+                log.introduce(job.tower.name, cost.parameters)
             rate = _set_up_step(job, optimizer, done)
             result = stepper.take(batch, job.share(done))
             log.add(StepValues(result.losses, result.grad_norm, strategy.model.logit_scale.exp(), rate))

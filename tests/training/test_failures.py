@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import resource
 import signal
 import sys
@@ -68,7 +69,7 @@ def arguments(flags, changes):
 
 def complaint(ended, status=2):
     """The one line of ours on stderr, less its prefix."""
-    said = [line for line in ended.err.splitlines() if not line.startswith("step ")]
+    said = [line for line in ended.err.splitlines() if not re.match(r"step \d|.* parameters\) on ", line)]
     assert ended.status == status and len(said) == 1, ended.err
     return said[0].removeprefix("clipsieve: ")
 

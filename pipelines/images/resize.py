@@ -16,6 +16,8 @@ from schemas.outcomes import ErrorClass
 
 _MAX_SIDES = {"jpg": 65_500, "png": 1_000_000, "webp": 16_383}
 """Longest side that a format's library writes."""
+_WIDENED_PIXELS = 1 << 20
+"""Of the largest image that is widened on its way down, for 8 MiB; of larger ones memory, not sums, takes the time."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,26 @@ def resize(pixels: np.ndarray, plan: ResizePlan, is_fast: bool) -> np.ndarray:
     height, width = pixels.shape[:2]
     if (width, height) == (plan.width, plan.height):
         return pixels
-    interpolation = cv2.INTER_AREA if plan.shrinks else cv2.INTER_LANCZOS4
-    if is_fast and plan.shrinks and max(width / plan.width, height / plan.height) < 2:
-        interpolation = cv2.INTER_LINEAR
-    return cv2.resize(pixels, (plan.width, plan.height), interpolation=interpolation)
+    size = plan.width, plan.height
+    if not plan.shrinks:
+        return cv2.resize(pixels, size, interpolation=cv2.INTER_LANCZOS4)
+    if is_fast and max(width / plan.width, height / plan.height) < 2:
+        return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+    return shrink(pixels, *size)
+
+
+def shrink(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """OpenCV's INTER_AREA of uint8[H, W] or uint8[H, W, 3] to a size no larger on either side, bit for bit.
+
+    Of three channels OpenCV adds up one value at a time, of four with 16 bits four at a time, in the same order and
+    floats: that takes 0.6 of the time. By whole factors it has a faster way, which rounds by the number of channels.
+    """
+    is_whole = pixels.shape[0] % height == 0 and pixels.shape[1] % width == 0
+    if pixels.ndim == 2 or is_whole or pixels.shape[0] * pixels.shape[1] > _WIDENED_PIXELS:
+        return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    widened = cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA).astype(np.uint16)
+    shrunk = cv2.resize(widened, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(shrunk, cv2.COLOR_BGRA2BGR).astype(np.uint8)
 
 
 def crop_or_pad(pixels: np.ndarray, plan: ResizePlan) -> np.ndarray:

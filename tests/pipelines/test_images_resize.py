@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.images.errors import ImageError
-from pipelines.images.resize import plan_resize
+from pipelines.images.resize import plan_resize, shrink
 from schemas.options import DownloadOptions
 from schemas.outcomes import ErrorClass
 from tests.pipelines.pictures import encoded, failure, picture, processed, stored
@@ -81,3 +82,20 @@ def test_a_border_is_white_and_a_crop_is_the_middle():
     pixels = picture(128, 64)
     cropped = stored(encoded(pixels, "PNG"), resize_mode="center_crop", resize_only_if_bigger=False)
     assert (cropped == pixels[:, 32:96]).all()
+
+
+def whole_and_part(sides):
+    """(side, a side no longer)"""
+    return sides.flatmap(lambda side: st.tuples(st.just(side), st.integers(1, side)))
+
+
+@given(whole_and_part(st.integers(1, 700)), whole_and_part(st.integers(1, 700)), st.booleans(), st.integers(0, 999))
+@example((500, 341), (375, 256), True, 0)
+@example((512, 256), (512, 256), True, 0)  # by two, where four channels round in another way than three
+@example((1025, 512), (1025, 512), True, 0)  # over the size that is widened
+@example((600, 200), (601, 200), True, 0)
+def test_shrinking_is_opencvs_to_the_bit(width, height, is_colour, seed):
+    shape = (height[0], width[0], 3) if is_colour else (height[0], width[0])
+    pixels = np.random.default_rng(seed).choice(np.array([0, 1, 127, 128, 254, 255], np.uint8), shape)
+    expected = cv2.resize(pixels, (width[1], height[1]), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(shrink(pixels, width[1], height[1]), expected)

@@ -61,10 +61,11 @@ def process_image(
     picture nobody knows whether the boxes' detector turned it too: both readings are blurred.
 
     The exact path takes as long as OpenCV's decoding, resizing and encoding alone at 500 x 375 pixels, and 0.9 of it
-    at 1000 x 750 (see `shrink`). The fast one takes 0.7 of the exact one's time there, 0.55 at 1000 x 750, a quarter at
-    4000 x 3000 (to 256), and differs from it by 36 to 49 dB (PSNR) on photographs.
+    at 1000 x 750 (see `shrink`). The fast one takes 0.7, 0.55 and, at 4000 x 3000 pixels, 0.25 of the exact one's time
+    (to 256), and differs from it by 36 to 49 dB (PSNR) on photographs.
 
-    Memory is at most 16 bytes a pixel of the file for WebP and 7 for the others and 12 MiB, but for blurring in mode ``no``.
+    Memory is at most 16 bytes a pixel of the file for WebP, 7 and 12 MiB in all for the others, but for blurring in
+    mode ``no``.
 
     Bytes that are no sound image within the caps, and boxes that cannot be read, are an ImageFailure, never an
     exception. Safe to call from many threads; OpenCV and Pillow let go of the GIL while they work.

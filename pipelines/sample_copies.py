@@ -1,12 +1,13 @@
 """Copying samples from tars to a tar by byte range, decoding nothing.
 
-samples in their order -> batches, read one by one on the local disk and ahead elsewhere -> the tar and its digest
+samples in their order -> batches, asked for ahead, read one by one -> the tar and its digest
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from schemas.streams import map_ahead
 
 _BATCH_BYTES = 1 << 20
 """Read and written at a time on the local disk: from a core's cache a write takes a third of the time."""
+_ASKED_AHEAD = 32
+"""Batches that the system reads from the disk meanwhile, where they are not in its cache."""
 _REMOTE_BATCH_BYTES = 16 << 20
 _READ_AHEAD = 2
 """Of an object store, whose answers take their time."""
@@ -55,6 +58,10 @@ class Ranges:
         return Ranges(self.paths[part], self.keys[part], self.starts[part], self.sizes[part], self.new_keys[part])
 
 
+_Task = tuple[Ranges, memoryview]
+"""A batch, and the buffer to read it into."""
+
+
 def copy_samples(ranges: Ranges, tar: str) -> str:
     """Write the samples as the tar at path ``tar``; returns its hex XXH3.
 
@@ -74,7 +81,7 @@ def copy_samples(ranges: Ranges, tar: str) -> str:
 def _local(ranges: Ranges) -> Iterator[Iterator[memoryview]]:
     """The samples' bytes, batch by batch, all in one buffer."""
     with _OpenTars() as tars:
-        yield (_read(task, tars.fill) for task in _batches(ranges, _BATCH_BYTES, buffers=1))
+        yield (_read(task, tars.fill) for task in _asked_ahead(_batches(ranges, _BATCH_BYTES, buffers=1), tars))
 
 
 @contextmanager
@@ -86,7 +93,7 @@ def _remote(ranges: Ranges) -> Iterator[Iterator[memoryview]]:
         yield map_ahead(reader, read, _batches(ranges, _REMOTE_BATCH_BYTES, buffers=_READ_AHEAD), _READ_AHEAD)
 
 
-def _batches(ranges: Ranges, size: int, buffers: int) -> Iterator[tuple[Ranges, memoryview]]:
+def _batches(ranges: Ranges, size: int, buffers: int) -> Iterator[_Task]:
     """Batches of about ``size`` bytes, each with a buffer for them, which is that of the batch ``buffers`` before it.
 
     A new buffer's pages would cost as much as the reading.
@@ -97,7 +104,17 @@ def _batches(ranges: Ranges, size: int, buffers: int) -> Iterator[tuple[Ranges, 
     yield from zip(batches, itertools.cycle([memoryview(bytearray(most)) for _ in range(buffers)]), strict=False)
 
 
-def _read(task: tuple[Ranges, memoryview], fill: Callable[[Ranges, list[memoryview]], list[int]]) -> memoryview:
+def _asked_ahead(tasks: Iterator[_Task], tars: _OpenTars) -> Iterator[_Task]:
+    asked: deque[_Task] = deque()
+    for task in tasks:
+        tars.ask(task[0])
+        asked.append(task)
+        if len(asked) > _ASKED_AHEAD:
+            yield asked.popleft()
+    yield from asked
+
+
+def _read(task: _Task, fill: Callable[[Ranges, list[memoryview]], list[int]]) -> memoryview:
     """The samples' bytes, one after another, under their new keys; ``fill`` reads each into its piece of the buffer."""
     batch, buffer = task
     ends = np.cumsum(batch.sizes).tolist()
@@ -124,6 +141,12 @@ class _OpenTars:
     def __exit__(self, *_: object) -> None:
         for descriptor in self._descriptors.values():
             os.close(descriptor)
+
+    def ask(self, batch: Ranges) -> None:
+        """Have the system begin to read the ranges."""
+        if hasattr(os, "posix_fadvise"):
+            for path, start, size in zip(batch.paths, batch.starts.tolist(), batch.sizes.tolist(), strict=True):
+                os.posix_fadvise(self._descriptor(path), start, size, os.POSIX_FADV_WILLNEED)
 
     def fill(self, batch: Ranges, pieces: list[memoryview]) -> list[int]:
         """Read each range into its piece; returns how many bytes came."""

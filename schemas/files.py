@@ -19,6 +19,8 @@ from fsspec.implementations.local import LocalFileSystem
 from schemas.errors import ClipsieveError, InputError
 
 _BUFFER_BYTES = 1 << 20
+_WRITE_BEHIND_BYTES = 16 << 20
+"""Of a file being written, handed to the disk at a time: the flush at its end then has little left to wait for."""
 
 
 def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -124,15 +126,22 @@ def _upload(fs: fsspec.AbstractFileSystem, inner: str) -> Iterator[IO[bytes]]:
 
 
 class _NamedFile(io.FileIO):
-    """A new file whose failed writes name the path that the user knows."""
+    """A new file, written from start to end, whose failed writes name the path that the user knows."""
 
     def __init__(self, temporary: str, path: str) -> None:
         super().__init__(temporary, "wb")
         self._path = path
+        self._size = self._handed_on = 0
 
     def write(self, data: Any) -> int:
         with naming(self._path):
-            return super().write(data)
+            written = super().write(data)
+        self._size += written
+        if self._size - self._handed_on >= _WRITE_BEHIND_BYTES and hasattr(os, "posix_fadvise"):
+            # On Linux this begins to write the dirty pages, and waits for none.
+            os.posix_fadvise(self.fileno(), self._handed_on, self._size - self._handed_on, os.POSIX_FADV_DONTNEED)
+            self._handed_on = self._size
+        return written
 
 
 @contextmanager

@@ -87,6 +87,27 @@ def test_a_file_that_may_not_be_read_is_an_input_error(tmp_path: Path) -> None:
         pass
 
 
+def test_what_the_disk_is_handed_while_a_file_grows_is_the_whole_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[tuple[int, int]] = []
+    begin = os.posix_fadvise
+
+    def noted(descriptor: int, start: int, size: int, advice: int) -> None:
+        handed.append((start, start + size))
+        begin(descriptor, start, size, advice)
+
+    monkeypatch.setattr(files, "_WRITE_BEHIND_BYTES", 2 << 20)
+    monkeypatch.setattr(os, "posix_fadvise", noted)
+    with files.atomic_write(str(tmp_path / "large")) as stream:
+        for start in range(0, 3 * len(NOISE), 300_000):
+            stream.write((3 * NOISE)[start : start + 300_000])
+    assert (tmp_path / "large").read_bytes() == 3 * NOISE
+    assert handed[0][0] == 0
+    assert [start for start, _ in handed[1:]] == [end for _, end in handed[:-1]]
+    assert 0 <= 3 * len(NOISE) - handed[-1][1] < 3 << 20
+
+
 def test_a_writer_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     files.write_bytes(str(path), b"old")

@@ -20,7 +20,7 @@ from schemas.outcomes import Status
 from schemas.uid import uid_of
 
 SHARDS = 8
-"""Shards in `pair_shards`; 9,464 pairs are about as many as one shard of a real pool holds."""
+"""Shards in `pair_shards`; 8,744 pairs are about as many as one shard of a real pool holds."""
 PHOTO_SIZE = (500, 375)
 PHOTO_QUALITY = 95
 

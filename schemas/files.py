@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
 import os
@@ -18,6 +19,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from schemas.errors import ClipsieveError, InputError
 
+_SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)
+_SYNC_FILE_RANGE_WRITE = 2
 _BUFFER_BYTES = 1 << 20
 _WRITE_BEHIND_BYTES = 16 << 20
 """Of a file being written, handed to the disk at a time: the flush at its end then has little left to wait for."""
@@ -137,11 +140,20 @@ class _NamedFile(io.FileIO):
         with naming(self._path):
             written = super().write(data)
         self._size += written
-        if self._size - self._handed_on >= _WRITE_BEHIND_BYTES and hasattr(os, "posix_fadvise"):
-            # On Linux this begins to write the dirty pages, and waits for none.
-            os.posix_fadvise(self.fileno(), self._handed_on, self._size - self._handed_on, os.POSIX_FADV_DONTNEED)
+        if self._size - self._handed_on >= _WRITE_BEHIND_BYTES:
+            _begin_writing(self.fileno(), self._handed_on, self._size - self._handed_on)
             self._handed_on = self._size
         return written
+
+
+def _begin_writing(descriptor: int, start: int, size: int) -> None:
+    """Have Linux begin to write a file's dirty pages to the disk, wait for none of them, and keep them in its cache.
+
+    Other systems begin at the flush; what goes wrong on the disk is told then. (posix_fadvise would drop the pages,
+    and the next stage reads them.)
+    """
+    if _SYNC_FILE_RANGE is not None:
+        _SYNC_FILE_RANGE(descriptor, ctypes.c_int64(start), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
 
 
 @contextmanager

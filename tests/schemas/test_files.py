@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,14 +92,15 @@ def test_what_the_disk_is_handed_while_a_file_grows_is_the_whole_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed: list[tuple[int, int]] = []
-    begin = os.posix_fadvise
+    begin = files._SYNC_FILE_RANGE
+    assert begin is not None or sys.platform != "linux"
 
-    def noted(descriptor: int, start: int, size: int, advice: int) -> None:
+    def noted(descriptor: int, start: int, size: int) -> None:
         handed.append((start, start + size))
-        begin(descriptor, start, size, advice)
+        assert begin is None or begin(descriptor, start, size, files._SYNC_FILE_RANGE_WRITE) == 0
 
     monkeypatch.setattr(files, "_WRITE_BEHIND_BYTES", 2 << 20)
-    monkeypatch.setattr(os, "posix_fadvise", noted)
+    monkeypatch.setattr(files, "_begin_writing", noted)
     with files.atomic_write(str(tmp_path / "large")) as stream:
         for start in range(0, 3 * len(NOISE), 300_000):
             stream.write((3 * NOISE)[start : start + 300_000])

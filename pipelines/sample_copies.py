@@ -105,6 +105,7 @@ def _batches(ranges: Ranges, size: int, buffers: int) -> Iterator[_Task]:
 
 
 def _asked_ahead(tasks: Iterator[_Task], tars: _OpenTars) -> Iterator[_Task]:
+    """The tasks in their order, each handed on when those behind it have been asked for."""
     asked: deque[_Task] = deque()
     for task in tasks:
         tars.ask(task[0])

@@ -134,15 +134,15 @@ class _NamedFile(io.FileIO):
     def __init__(self, temporary: str, path: str) -> None:
         super().__init__(temporary, "wb")
         self._path = path
-        self._size = self._handed_on = 0
+        self._handed_on = 0
 
     def write(self, data: Any) -> int:
         with naming(self._path):
             written = super().write(data)
-        self._size += written
-        if self._size - self._handed_on >= _WRITE_BEHIND_BYTES:
-            _begin_writing(self.fileno(), self._handed_on, self._size - self._handed_on)
-            self._handed_on = self._size
+        size = self.tell()
+        if size - self._handed_on >= _WRITE_BEHIND_BYTES:
+            _begin_writing(self.fileno(), self._handed_on, size - self._handed_on)
+            self._handed_on = size
         return written
 
 

@@ -124,7 +124,7 @@ class _RowsInFlight:
             if fetched.final_url != pair.url and self._opt_out.forbids_url(fetched.final_url or ""):
                 return _opted_out(fetched)
             judge = partial(_outcome_of_body, fetched, fetched.body, pair, self._options)
-            return await asyncio.get_running_loop().run_in_executor(self._worker.decoders, judge)
+            return await self._worker.decoders.run(judge)
 
 
 def _opted_out(fetched: Fetched) -> Outcome:

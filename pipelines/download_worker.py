@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import uvloop
 
+from pipelines.decoders import Decoders
 from pipelines.fetch import Fetcher, open_fetcher
 from schemas.options import DownloadOptions
 
@@ -34,7 +35,7 @@ class DownloadWorker:
         """Held by a URL from the request until its image is made."""
         self.asking = asyncio.Lock()
         """Held by the shard whose rows are begun next: others go on only with those that they have begun."""
-        self.decoders = ThreadPoolExecutor(DECODING_THREADS, "decode")
+        self.decoders = Decoders(DECODING_THREADS)
         self.reader = ThreadPoolExecutor(1, "read")
         self.shards = ThreadPoolExecutor(_SHARD_THREADS, "shard")
         self._loop = uvloop.new_event_loop()
@@ -97,13 +98,18 @@ async def _open(options: DownloadOptions) -> Fetcher:
 
 
 def _close(
-    loop: asyncio.AbstractEventLoop, thread: threading.Thread, fetcher: Fetcher, *pools: ThreadPoolExecutor
+    loop: asyncio.AbstractEventLoop,
+    thread: threading.Thread,
+    fetcher: Fetcher,
+    decoders: Decoders,
+    *pools: ThreadPoolExecutor,
 ) -> None:
     async def stop() -> None:
         await fetcher.close()
         loop.stop()
 
     asyncio.run_coroutine_threadsafe(stop(), loop)
+    decoders.close()
     for pool in pools:
         pool.shutdown(wait=False)
     # The last to hold the worker may have been a coroutine on its own loop, whose thread cannot wait for itself.

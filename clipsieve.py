@@ -5,6 +5,8 @@ Every field of a stage's options (schemas/options) is a flag of its command. Bea
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -385,6 +387,7 @@ def _show_dry_run(runs: dict[str, stages.TrainOptions], devices: int, mfu: float
 
 def main() -> None:
     """Entry point: an error of ours is one line on stderr and its exit status, never a traceback (law 10)."""
+    atexit.register(gc.freeze)  # or Python looks for garbage in all that was imported before it ends: 0.3 s
     try:
         with signals_as_errors():
             app()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ def run_command(
     options is a flag, one with several values takes them side by side; so is each further parameter of ``run``.
     What follows ``--`` is Beam's.
     """
+    atexit.register(gc.freeze)  # as `clipsieve.main` does
     arguments = list(sys.argv[1:] if argv is None else argv)
     own, beam_args = arguments, []
     if "--" in arguments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_each_caller_gets_its_own_result_or_error(threads):
         return number // 2
 
     async def work():
-        return await asyncio.gather(*(pool.run(lambda n=n: halved(n)) for n in range(200)), return_exceptions=True)
+        return await asyncio.gather(*(pool.run(partial(halved, n)) for n in range(200)), return_exceptions=True)
 
     for number, result in enumerate(run(work())):
         assert result.args == (number,) if number % 2 else result == number // 2
@@ -38,10 +39,10 @@ def test_each_caller_gets_its_own_result_or_error(threads):
 
 
 def test_one_thread_makes_calls_in_their_order():
-    pool, made = Decoders(1), []
+    pool, made = Decoders(1), list[int]()
 
     async def work():
-        await asyncio.gather(*(pool.run(lambda n=n: made.append(n)) for n in range(50)))
+        await asyncio.gather(*(pool.run(partial(made.append, n)) for n in range(50)))
         await pool.run(lambda: made.append(50))  # the thread has been idle meanwhile
 
     run(work())
@@ -59,14 +60,14 @@ def test_threads_work_side_by_side():
 
 def test_results_wait_for_others_as_long_as_there_are_calls_to_make(monkeypatch):
     monkeypatch.setattr(decoders, "HELD_SECONDS", 10 * SECONDS)
-    pool, made, all_wait = Decoders(1), [], threading.Event()
+    pool, made, all_wait = Decoders(1), list[int](), threading.Event()
 
     def make(number):
         assert all_wait.wait(SECONDS)
         made.append(number)
 
     async def work():
-        first, *_ = [asyncio.ensure_future(pool.run(lambda n=n: make(n))) for n in range(5)]
+        first, *_ = [asyncio.ensure_future(pool.run(partial(make, n))) for n in range(5)]
         await asyncio.sleep(0)
         all_wait.set()
         await first
@@ -89,11 +90,11 @@ def test_no_result_waits_for_longer_than_it_may(monkeypatch):
 
 
 def test_what_is_cancelled_before_it_begins_is_not_called():
-    pool, made, may_go_on = Decoders(1), [], threading.Event()
+    pool, made, may_go_on = Decoders(1), list[int](), threading.Event()
 
     async def work():
         held = asyncio.ensure_future(pool.run(lambda: may_go_on.wait(SECONDS)))
-        rest = [asyncio.ensure_future(pool.run(lambda n=n: made.append(n))) for n in range(10)]
+        rest = [asyncio.ensure_future(pool.run(partial(made.append, n))) for n in range(10)]
         await asyncio.sleep(0)
         for task in rest[::2]:
             task.cancel()

@@ -20,7 +20,7 @@ from schemas.errors import ClipsieveError
 from schemas.options import DownloadOptions
 
 PHOTOS = 120
-ADDRESSES = 24_000
+ADDRESSES = 48_000
 """URLs asked for; each photo is served under many, so that few have to be made."""
 SHARD_SIZE = 500
 THREAD_COUNTS = (16, 32, 64)

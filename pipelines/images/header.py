@@ -90,6 +90,6 @@ def _check_scans(body: bytes, jpeg: JpegHeader, options: DownloadOptions) -> Non
     """Older versions of OpenCV fill what a truncated JPEG lacks with grey; all decode any number of scans."""
     if body.rfind(_END_OF_JPEG) < jpeg.scan_start:
         raise ValueError("truncated JPEG: no end marker")
-    scans = count_scans(body, jpeg.scan_start)
+    scans = 1 if jpeg.is_of_one_scan else count_scans(body, jpeg.scan_start)
     if scans > MAX_SCANS or scans * jpeg.width * jpeg.height > SCANS_OF_LARGEST * options.max_pixels:
         raise ValueError(f"JPEG of {scans} scans of {jpeg.width} x {jpeg.height} pixels")

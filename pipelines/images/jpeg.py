@@ -15,6 +15,8 @@ SOI, EOI, SOS, DHT, DQT, DRI, APP0, APP1, APP14 = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 
 RESTARTS = frozenset(range(0xD0, 0xD8))
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF0 to SOF15; the decoder knows which of them it can read."""
+SEQUENTIAL = frozenset({0xC0, 0xC1})
+"""Baseline and extended sequential frames, Huffman coded."""
 
 _MAX_SEGMENTS = 10_000  # a profile or EXIF of 16 MB takes 256
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
@@ -31,6 +33,8 @@ class JpegHeader:
     channels: int
     scan_start: int
     exif: bytes
+    is_of_one_scan: bool
+    """It is sequential, and its first scan holds all channels: libjpeg reads no other, and refuses one that follows."""
 
 
 def segments(body: bytes) -> Iterator[tuple[int, int, int]]:
@@ -54,13 +58,14 @@ def segments(body: bytes) -> Iterator[tuple[int, int, int]]:
 
 def read_jpeg_header(body: bytes) -> JpegHeader:
     """Read up to the first scan. Raises ValueError for a header that libjpeg would not read, or not of 8 bits."""
-    frame, exif = b"", b""
+    frame, exif, is_sequential = b"", b"", False
     for marker, start, end in segments(body):
         if marker == SOS and len(frame) >= 6 and frame[0] == 8:
             height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-            return JpegHeader(width, height, frame[5], end, exif)
+            is_of_one_scan = is_sequential and body[start : start + 1] == frame[5:6]
+            return JpegHeader(width, height, frame[5], end, exif, is_of_one_scan)
         if marker in FRAMES:
-            frame = body[start:end]
+            frame, is_sequential = body[start:end], marker in SEQUENTIAL
         elif marker == APP1 and body.startswith(_EXIF, start):
             exif = exif or body[start + len(_EXIF) : end]
     raise ValueError("damaged JPEG, or of more than 8 bits: no frame or no scan")

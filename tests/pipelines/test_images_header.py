@@ -100,7 +100,7 @@ def test_small_and_long_images_are_refused_where_asked():
 
 
 def scans_repeated(body, scans):
-    """A progressive JPEG whose last scan comes again, until it has so many."""
+    """A JPEG whose last scan comes again, until it has so many."""
     at, had = body.rindex(b"\xff\xda"), body.count(b"\xff\xda")
     return body[:at] + body[at:-2] * (scans - had + 1) + body[-2:]
 
@@ -110,6 +110,11 @@ def test_a_jpeg_has_a_bounded_number_of_scans():
     assert processed(scans_repeated(body, MAX_SCANS))
     assert failure(scans_repeated(body, MAX_SCANS + 1)) is ErrorClass.DECODE_ERROR
     assert failure(scans_repeated(body, 90), max_pixels=64 * 64 * 4) is ErrorClass.DECODE_ERROR
+
+
+def test_of_a_sequential_jpeg_the_first_scan_is_the_only_one_read():
+    body = encoded(picture(64, 64), "JPEG")
+    assert processed(scans_repeated(body, 100 * MAX_SCANS)).image == processed(body).image
 
 
 @pytest.mark.parametrize("name", ["zTXt", "iTXt", "iCCP"])

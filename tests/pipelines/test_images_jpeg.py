@@ -35,6 +35,7 @@ def test_the_header_is_as_pillow_reads_it(width, height, mode, is_progressive, c
     assert header.channels == len(image.getbands())
     assert header.scan_start == stream.tell()
     assert b"Exif\0\0" + header.exif == image.info["exif"]
+    assert header.is_of_one_scan == (not is_progressive)
 
 
 def test_padding_and_junk_between_segments_are_passed_over():
@@ -64,6 +65,12 @@ def test_what_no_decoder_reads_is_an_error():
     ):
         with pytest.raises(ValueError, match="damaged JPEG"):
             read_jpeg_header(damaged)
+
+
+def test_a_first_scan_without_all_channels_is_not_the_only_one():
+    body = encoded(picture(30, 20), "JPEG")
+    channels = next(start for marker, start, _ in segments(body) if marker == SOS)
+    assert not read_jpeg_header(body[:channels] + b"\x01" + body[channels + 1 :]).is_of_one_scan
 
 
 @given(st.binary(max_size=60), st.integers(0, 5))

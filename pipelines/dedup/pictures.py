@@ -16,8 +16,8 @@ from schemas import files
 from schemas.samples import parse_samples
 
 _THREADS = 8
-_PICTURES = 4096
-"""Pictures kept at hand, 48 kB each."""
+_PICTURES = 2048
+"""Pictures kept at hand, 112 kB each."""
 _VERDICTS = 1 << 20
 """Pairs whose outcome is kept: hashes and thumbnails often ask for the same."""
 

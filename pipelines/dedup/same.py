@@ -6,6 +6,10 @@ then by ECC (Evangelidis and Psarakis, PAMI 2008), which ends well below a pixel
 not. Then the worst place decides, not the mean: the structure and contrast term of SSIM (Wang et al., 2004) under a
 window of a ninth of the side, and the local mean of each colour. So one more point of a star, another number on a
 card or a wheel in another colour makes two pictures.
+
+What is so far alike is looked at again in grey at 256 x 256, where both have the pixels, through a window half as wide:
+a meme under another line of text, a chart of other numbers. There the term's constant is what a compression changes,
+whatever the picture's own contrast.
 """
 
 from __future__ import annotations
@@ -21,6 +25,10 @@ MIN_CONTRAST = 2.0
 MIN_STRUCTURE = 0.86
 MAX_COLOUR = 0.13
 """Largest difference, of 1, of the local means of a colour."""
+FINE_SIDE = 256
+FINE_DETAIL = 200
+"""Pixels of the shorter side from which on a picture is also seen at 256 x 256."""
+MIN_FINE_STRUCTURE = 0.9
 
 _SCALES = (1.0, 0.98, 0.965, 0.95, 0.935)
 _MARGIN = 4
@@ -30,9 +38,10 @@ _WINDOW, _LEAST_WINDOW = 5.0, 1.5
 _BLUR, _LEAST_BLUR = 1.4, 0.7
 _NOISE = 0.15
 """SSIM's constant C2, as a share of the pictures' own variance: fainter patterns are what a compression changes."""
-_REFINED_BY = 8.0
-"""Pixels of 128 by which the fine place may differ from the rough one, at any corner."""
-_CORNERS = np.array([(x, y, 1) for x in (0, SIDE) for y in (0, SIDE)], np.float32)
+_FINE_WINDOW, _FINE_BLUR, _FINE_NOISE = 6.0, 1.0, 200.0
+"""In pixels of 256, and squared grey levels: JPEG at quality 40 leaves so much."""
+_REFINED_BY = 1 / 16
+"""Share of the side by which the fine place may differ from the rough one, at any corner."""
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-5)
 
 
@@ -44,32 +53,74 @@ class Picture:
     """uint8[128, 128, 3]"""
     detail: int
     """Pixels of its shorter side, 8 to 128."""
+    fine: np.ndarray | None
+    """uint8[256, 256], in grey; None of a picture with fewer than `FINE_DETAIL` pixels."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike two pictures are where they are least."""
+
+    structure: float
+    """At most 1."""
+    colour: float
+    """The largest difference, of 1."""
+    warp: np.ndarray | None
+    """float32[2, 3]: from a pixel of the one, of 128, to that of the other; None where they cannot be laid over."""
+
+
+_UNLIKE = Likeness(0.0, 1.0, None)
 
 
 def picture_of(pixels: np.ndarray) -> Picture:
     """uint8[H, W, 3] -> the picture, stretched to a square."""
-    height, width = pixels.shape[:2]
-    shrinks = min(height, width) >= SIDE
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return Picture(cv2.resize(pixels, (SIDE, SIDE), interpolation=method), max(8, min(height, width, SIDE)))
+    shorter = min(pixels.shape[:2])
+    grey = cv2.cvtColor(_square(pixels, FINE_SIDE), cv2.COLOR_RGB2GRAY) if shorter >= FINE_DETAIL else None
+    return Picture(_square(pixels, SIDE), max(8, min(shorter, SIDE)), grey)
 
 
-def likeness(one: Picture, other: Picture) -> tuple[float, float]:
-    """The least structure, at most 1, and the largest difference of colour, at least 0, of any place in both."""
+def likeness(one: Picture, other: Picture) -> Likeness:
+    """How alike they are at up to 128 x 128."""
     detail = min(one.detail, other.detail)
     blur = max(_BLUR, _LEAST_BLUR * SIDE / detail)
     first, second = (_blurred(each.pixels, detail, blur) for each in (one, other))
     if min(first.std(), second.std()) < MIN_CONTRAST:
-        return 0.0, 1.0
-    placed = _laid_over(first, second, round(2 * blur))
-    if placed is None:
-        return 0.0, 1.0
-    return _compared(first, *placed, window=max(_WINDOW, _LEAST_WINDOW * SIDE / detail))
+        return _UNLIKE
+    onto, grey = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (first, second))
+    warp = _refined(onto, grey, _rough_place(onto, grey))
+    if warp is None:
+        return _UNLIKE
+    moved, is_inside = _moved(second, warp, round(2 * blur))
+    noise = _NOISE * (first.var(axis=(0, 1)).sum() + moved.var(axis=(0, 1)).sum()) / 2
+    window = max(_WINDOW, _LEAST_WINDOW * SIDE / detail)
+    return Likeness(*_compared(first, moved, is_inside, window, noise), warp)
+
+
+def fine_structure(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
+    """The least structure of any place of two uint8[256, 256], of which ``warp`` says where they lie at 128."""
+    first, second = (cv2.GaussianBlur(each.astype(np.float32), (0, 0), _FINE_BLUR) for each in (one, other))
+    scale, linear = FINE_SIDE / SIDE, warp[:, :2]
+    # A pixel's place is its middle: x of 128 is 2 x + 1/2 of 256.
+    shift = scale * warp[:, 2] + (scale - 1) / 2 * (1 - linear.sum(axis=1))
+    found = _refined(first, second, np.column_stack([linear, shift]).astype(np.float32))
+    if found is None:
+        return 0.0
+    moved, is_inside = _moved(second, found, round(2 * _FINE_BLUR))
+    return _compared(first[..., None], moved[..., None], is_inside, _FINE_WINDOW, _FINE_NOISE)[0]
 
 
 def are_same(one: Picture, other: Picture) -> bool:
-    structure, colour = likeness(one, other)
-    return structure >= MIN_STRUCTURE and colour <= MAX_COLOUR
+    seen = likeness(one, other)
+    if seen.warp is None or seen.structure < MIN_STRUCTURE or seen.colour > MAX_COLOUR:
+        return False
+    if one.fine is None or other.fine is None:
+        return True
+    return fine_structure(one.fine, other.fine, seen.warp) >= MIN_FINE_STRUCTURE
+
+
+def _square(pixels: np.ndarray, side: int) -> np.ndarray:
+    method = cv2.INTER_AREA if min(pixels.shape[:2]) >= side else cv2.INTER_LINEAR
+    return cv2.resize(pixels, (side, side), interpolation=method)
 
 
 def _blurred(pixels: np.ndarray, detail: int, blur: float) -> np.ndarray:
@@ -80,25 +131,31 @@ def _blurred(pixels: np.ndarray, detail: int, blur: float) -> np.ndarray:
     return cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), blur)
 
 
-def _laid_over(one: np.ndarray, other: np.ndarray, border: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """``other`` moved and scaled onto ``one``, and bool[128, 128] where both are seen; None where it will not.
+def _refined(one: np.ndarray, other: np.ndarray, start: np.ndarray) -> np.ndarray | None:
+    """float32[2, 3]: ``start``, a map from pixels of float32[S, S] ``one`` to those of ``other``, brought below a
+    pixel; None where that does not succeed: they are not alike."""
+    side = len(one)
+    try:
+        everywhere = np.ones((side, side), np.uint8)
+        _, warp = cv2.findTransformECC(one, other, start.copy(), cv2.MOTION_AFFINE, _STEPS, everywhere, 1)
+    except cv2.error:  # it does not converge
+        return None
+    corners = np.array([(x, y, 1) for x in (0, side) for y in (0, side)], np.float32)
+    return start if np.abs(corners @ (warp - start).T).max() > _REFINED_BY * side else warp
+
+
+def _moved(pixels: np.ndarray, warp: np.ndarray, border: int) -> tuple[np.ndarray, np.ndarray]:
+    """float32[S, S] or [S, S, 3] moved onto the picture that ``warp`` maps to it, and bool[S, S] where both are seen.
 
     The outermost ``border`` pixels of each, blurred with what is not there, are left out.
     """
-    grey, onto = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (other, one))
-    start, everywhere = _rough_place(onto, grey), np.ones((SIDE, SIDE), np.uint8)
-    try:
-        _, warp = cv2.findTransformECC(onto, grey, start.copy(), cv2.MOTION_AFFINE, _STEPS, everywhere, 1)
-    except cv2.error:  # it does not converge: they are not alike
-        return None
-    if np.abs(_CORNERS @ (warp - start).T).max() > _REFINED_BY:
-        warp = start
+    side = len(pixels)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(other, warp, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    whole = np.zeros((SIDE, SIDE), np.uint8)
+    moved = cv2.warpAffine(pixels, warp, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    whole = np.zeros((side, side), np.uint8)
     whole[border:-border, border:-border] = 1
-    other_whole = cv2.warpAffine(whole, warp, (SIDE, SIDE), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
-    return np.asarray(moved), (whole > 0) & (other_whole > 0)
+    moved_whole = cv2.warpAffine(whole, warp, (side, side), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return np.asarray(moved), (whole > 0) & (moved_whole > 0)
 
 
 def _rough_place(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -120,19 +177,20 @@ def _rough_place(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def _compared(one: np.ndarray, other: np.ndarray, is_inside: np.ndarray, window: float) -> tuple[float, float]:
-    """`likeness` of two float32[128, 128, 3] within bool[128, 128]."""
+def _compared(
+    one: np.ndarray, other: np.ndarray, is_inside: np.ndarray, window: float, noise: float
+) -> tuple[float, float]:
+    """The least structure and the largest difference of colour of two float32[S, S, C] within bool[S, S]."""
 
     def local(values: np.ndarray) -> np.ndarray:
-        """float32[128, 128, C] -> the mean under a Gaussian window around each pixel, over the pixels inside."""
-        total = cv2.GaussianBlur(np.where(is_inside[..., None], values, 0), (0, 0), window)
+        """float32[S, S, C] -> the mean under a Gaussian window around each pixel, over the pixels inside."""
+        total = cv2.GaussianBlur(np.where(is_inside[..., None], values, 0), (0, 0), window).reshape(values.shape)
         return total / np.maximum(weight, 1e-6)[..., None]
 
     weight = cv2.GaussianBlur(is_inside.astype(np.float32), (0, 0), window)
     means = local(one), local(other)
     spread = (local(one * one + other * other) - means[0] ** 2 - means[1] ** 2).sum(axis=2)
     together = (local(one * other) - means[0] * means[1]).sum(axis=2)
-    noise = _NOISE * (one.var(axis=(0, 1)).sum() + other.var(axis=(0, 1)).sum()) / 2
     structure = (2 * together + noise) / (spread + noise)
     colour = np.abs(means[0] - means[1]).max(axis=2) / 255
     return float(structure[is_inside].min()), float(colour[is_inside].max())

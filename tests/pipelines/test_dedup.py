@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.dedup import search
 from pipelines.dedup.equal import EqualValues
@@ -196,8 +196,39 @@ def test_five_diamonds_are_not_six():
             x, y = 50 + 80 * (number % 2), 50 + 75 * (number // 2)
             ImageDraw.Draw(card).polygon([(x, y - 22), (x + 16, y), (x, y + 22), (x - 16, y)], fill=(200, 0, 0))
         cards.append(picture_of(np.asarray(card)))
-    assert likeness(cards[0], cards[0]) == pytest.approx((1, 0), abs=1e-3)
+    itself = likeness(cards[0], cards[0])
+    assert (itself.structure, itself.colour) == pytest.approx((1, 0), abs=1e-3)
     assert not are_same(*cards)
+
+
+def meme(line, size):
+    image = drawing(1).resize((341, 256), Image.Resampling.BICUBIC)
+    ImageDraw.Draw(image).text((40, 225), line, "black", ImageFont.load_default(size))
+    return image
+
+
+def chart(numbers, size):
+    image = Image.new("RGB", (256, 256), "white")
+    for column, number in enumerate(numbers):
+        ImageDraw.Draw(image).rectangle((20 + 45 * column, 60, 50 + 45 * column, 230), fill="navy")
+        ImageDraw.Draw(image).text((22 + 45 * column, 40), str(number), "black", ImageFont.load_default(size))
+    return image
+
+
+PRINTS = {
+    meme: ("when you see it again", "not for sale, ask mum"),
+    chart: ((123, 456, 789, 321, 654), (987, 141, 253, 668, 700)),
+}
+
+
+@pytest.mark.parametrize("size", [11, 14, 20])
+@pytest.mark.parametrize("make", PRINTS)
+def test_other_small_print_makes_two_pictures(make, size):
+    one, other = (make(print_, size) for print_ in PRINTS[make])
+    first, second = (picture_of(np.asarray(each)) for each in (one, other))
+    compressed = picture_of(np.asarray(next(copies_of(one, np.random.default_rng(0)))))
+    assert are_same(first, compressed)
+    assert not are_same(first, second) and not are_same(second, compressed)
 
 
 @settings(max_examples=20)

@@ -41,7 +41,7 @@ class Decoders:
 
     async def run(self, make: Callable[[], Result]) -> Result:
         """What ``make`` returns, or raises, in one of the threads; when this is cancelled before it begins, it is not
-        called."""
+        called. Raises RuntimeError once this is closed and no thread is at work."""
         loop = asyncio.get_running_loop()
         call = _Call(make, loop.create_future())
         with self._lock:
@@ -49,7 +49,13 @@ class Decoders:
             has_idle = self._busy < self._threads
             self._busy += has_idle
         if has_idle:
-            self._pool.submit(self._work, loop)
+            try:
+                self._pool.submit(self._work, loop)
+            except RuntimeError:  # closed, or the interpreter is ending; a thread that is not there would count as busy
+                call.future.cancel()
+                with self._lock:
+                    self._busy -= 1
+                raise
         result: Result = await call.future
         return result
 

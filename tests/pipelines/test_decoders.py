@@ -104,3 +104,13 @@ def test_what_is_cancelled_before_it_begins_is_not_called():
 
     run(work())
     assert made == [1, 3, 5, 7, 9]
+
+
+def test_once_closed_it_refuses_every_call():
+    pool = Decoders(1)
+    pool.close()
+
+    async def work():
+        return await asyncio.gather(*(pool.run(list) for _ in range(3)), return_exceptions=True)
+
+    assert [type(refused) for refused in run(work())] == [RuntimeError] * 3

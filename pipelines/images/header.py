@@ -87,7 +87,8 @@ def _check_size(width: int, height: int, options: DownloadOptions) -> None:
 
 
 def _check_scans(body: bytes, jpeg: JpegHeader, options: DownloadOptions) -> None:
-    """Older versions of OpenCV fill what a truncated JPEG lacks with grey; all decode any number of scans."""
+    """Older versions of OpenCV fill what a truncated JPEG lacks with grey; all decode any number of scans of one
+    that is read scan by scan."""
     if body.rfind(_END_OF_JPEG) < jpeg.scan_start:
         raise ValueError("truncated JPEG: no end marker")
     scans = 1 if jpeg.is_of_one_scan else count_scans(body, jpeg.scan_start)

@@ -34,7 +34,7 @@ class JpegHeader:
     scan_start: int
     exif: bytes
     is_of_one_scan: bool
-    """It is sequential, and its first scan holds all channels: libjpeg reads no other, and refuses one that follows."""
+    """It is sequential, and its first scan holds all channels: libjpeg then reads no other."""
 
 
 def segments(body: bytes) -> Iterator[tuple[int, int, int]]:

@@ -92,6 +92,7 @@ class _DownloadShards(beam.DoFn):
         self._worker = process_worker(self._job.options)
 
     def teardown(self) -> None:
+        self._give_up()  # of a bundle that was left between two elements: by a signal, in the driver's own process
         del self._worker
 
     def process(self, element: tuple[ShardPlan, np.ndarray]) -> None:
@@ -110,20 +111,21 @@ class _DownloadShards(beam.DoFn):
             self._end_oldest()
 
     def _end_oldest(self) -> None:
-        oldest = self._begun.popleft()
+        oldest = self._begun[0]
         with suppress(JobStoppedError), oldest.report:
             try:
                 oldest.done.result()
+                self._begun.popleft()
             except BaseException:  # a signal, too, which comes while the shard is at work
-                oldest.tally.is_stopped = True
                 self._give_up()
                 raise
 
     def _give_up(self) -> None:
         """End the shards that are begun: their bundle has failed."""
+        for begun in self._begun:
+            begun.tally.is_stopped = True
         while self._begun:
             begun = self._begun.popleft()
-            begun.tally.is_stopped = True
             with suppress(Exception), begun.report:
                 begun.done.result()
 

@@ -67,7 +67,7 @@ def download_shard(
     rows = _RowsInFlight(chain([first], batches), job, worker, tally)
     with (
         open_shard(job.out, name, first.passed, len(duplicates), image_format) as shard,
-        closing(worker.iterate(rows.ended())) as ended,
+        closing(worker.iterate(rows.ended(), tally.check)) as ended,
     ):
         for batch, outcomes in ended:
             shard.write(batch.rows, outcomes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from schemas.options import DownloadOptions
 DECODING_THREADS = 2
 _SHARD_THREADS = 4
 _CLOSE_SECONDS = 5.0
+_CHECK_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
@@ -48,11 +49,14 @@ class DownloadWorker:
         """Begin ``work`` on the loop; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def iterate(self, items: AsyncGenerator[Result, None]) -> Generator[Result, None, None]:
-        """``items``, produced on the loop, one by one in the calling thread; closing it closes them."""
+    def iterate(self, items: AsyncGenerator[Result, None], check: Callable[[], None]) -> Generator[Result, None, None]:
+        """``items``, produced on the loop, one by one in the calling thread; closing it closes them.
+
+        ``check`` is called now and then while an item is waited for; when it raises, the item is cancelled.
+        """
         try:
             while True:
-                yield self.submit(_next(items)).result()
+                yield self.submit(_next(items, check)).result()
         except StopAsyncIteration:
             return
         finally:
@@ -85,8 +89,16 @@ def return_freed_memory() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
 
 
-async def _next(items: AsyncGenerator[Result, None]) -> Result:
-    return await items.__anext__()
+async def _next(items: AsyncGenerator[Result, None], check: Callable[[], None]) -> Result:
+    item = asyncio.ensure_future(anext(items))
+    try:
+        while not (await asyncio.wait([item], timeout=_CHECK_SECONDS))[0]:
+            check()
+    finally:
+        if not item.done():
+            item.cancel()
+            await asyncio.wait([item])
+    return item.result()
 
 
 async def _aclose(items: AsyncGenerator[Any, None]) -> None:

@@ -34,11 +34,16 @@ class ShardTally:
     def __init__(self, duplicates: int) -> None:
         self.ends = Ends({DUPLICATES: duplicates} if duplicates else {})
         self.is_stopped = False
+        """Whether the shard is to be given up: the driver has ended the job, or the shard's bundle has failed."""
 
-    def add(self, error_class: str | None, http_status: int | None) -> None:
-        """Count a row. Raises JobStoppedError once the driver has ended the job."""
+    def check(self) -> None:
+        """Raises JobStoppedError once the shard is to be given up."""
         if self.is_stopped:
             raise JobStoppedError
+
+    def add(self, error_class: str | None, http_status: int | None) -> None:
+        """Count a row. Raises as `check` does."""
+        self.check()
         self.ends[end_name(error_class, http_status)] += 1
 
 
@@ -58,6 +63,7 @@ def report_shard(folder: str, name: str, duplicates: int) -> Iterator[ShardTally
     try:
         yield tally
     finally:
+        tally.is_stopped = True  # a shard that is still at work when its block is left has nobody who waits for it
         ended.set()
         reporter.join()
         _remove(path)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines import verify
-from tests.integration.interruption.runs import Job, Whole, begun, content, finish, is_alive, wait_for
+from tests.integration.interruption.runs import SHARD_SIZE, Job, Whole, begun, content, finish, is_alive, wait_for
 
 KILLS = 20
 
@@ -67,6 +70,22 @@ def test_a_signal_ends_all_with_one_line(
     assert list(out.glob(".*")) == []
     finish(job.command(out))
     assert content(out) == whole.content
+
+
+@pytest.mark.parametrize("rows", [20, 2 * SHARD_SIZE + 20], ids=["one process", "two processes"])
+def test_a_signal_waits_for_no_server(tmp_path: Path, rows: int) -> None:
+    """Rows whose deadline is an hour away, of a server that takes connections and never says a word."""
+    out = tmp_path / "shards"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "127.0.0.1:{1}".format(*silent.getsockname())
+        urls = [f"http://{address}/{row}.png" for row in range(rows)]
+        pq.write_table(pa.table({"url": urls, "caption": urls}), tmp_path / "pairs.parquet")
+        patience = ("--no-robots-txt", "--read-timeout", "3600", "--total-timeout", "3600")
+        with begun(Job(tmp_path / "pairs.parquet", address).command(out, *patience)) as running:
+            wait_for(lambda: any(out.glob(".*.tar.tmp.*")))
+            running.process.send_signal(signal.SIGINT)
+            assert running.ended() == (130, "clipsieve: stopped by SIGINT; run the same command again to go on")
+    assert list(out.glob(".*")) == []
 
 
 def test_a_worker_process_killed_ends_the_job_with_one_line(job: Job, whole: Whole, tmp_path: Path) -> None:

@@ -279,6 +279,21 @@ def test_every_option_is_a_flag(name: str) -> None:
         assert spellings & flags
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("download", "--shard-size <int>"),
+        ("download", "--max-aspect-ratio <float>"),
+        ("download", "--encode-format <jpg|png|webp>"),
+        ("dedup", "--method <exact|perceptual|thumbnail|semantic>"),
+        ("select", "--fraction <float>"),
+    ],
+)
+def test_help_says_what_a_flag_takes(name: str, line: str) -> None:
+    shown = CliRunner().invoke(clipsieve.app, [name, "--help"], env={"COLUMNS": "240", "TERM": "dumb"})
+    assert line in " ".join(shown.output.split())
+
+
 def test_flags_and_recipe_say_the_same(made: Path, command, tmp_path: Path) -> None:
     flags = ["--fraction", "50", "--fraction", "12.5", "--size", "3", "--size", "1", "--seed", "7"]
     ended = command("select", "--scores", made / "scores", "--out", tmp_path, *flags, *ONE_WORKER)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -59,7 +60,8 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
         spelling += f"/--no{spelling[1:]}"
     default = ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
     text = f"{field.description or ''} [default: {'none' if default in ('', None) else default}]".strip()
-    annotation: Any = Annotated[_value_type(field, is_many), typer.Option(spelling, help=text)]
+    option = typer.Option(spelling, help=text, metavar=None if field.annotation is bool else _metavar(field.annotation))
+    annotation: Any = Annotated[_value_type(field, is_many), option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
@@ -70,6 +72,14 @@ def _value_type(field: FieldInfo, is_many: bool) -> Any:
     if is_many:
         return list[str] | None
     return tuple[float, float] | None if get_origin(field.annotation) is tuple else str | None
+
+
+def _metavar(kind: Any) -> str:
+    """How the help names a value of the type ``kind``: by the words to choose from, else by its type."""
+    if get_origin(kind) is Literal:
+        return f"<{'|'.join(get_args(kind))}>"
+    inner = [argument for argument in get_args(kind) if argument is not NoneType]
+    return _metavar(inner[0]) if inner else f"<{kind.__name__}>"
 
 
 def beam_args(context: typer.Context) -> list[str]:

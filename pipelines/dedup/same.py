@@ -3,9 +3,9 @@
 Candidates come from hashes and thumbnails, at 32 x 32 and below. Here both are seen at up to 128 x 128, or as many
 pixels as the coarser one has. One is moved and scaled onto the other, by up to 7% of its sides, first by correlation,
 then by ECC (Evangelidis and Psarakis, PAMI 2008), which ends well below a pixel: thin lines lie upon each other or do
-not. Then the worst place decides, not the mean: the structure and contrast term of SSIM (Wang et al., 2004) under a
-window of a ninth of the side, and the local mean of each colour. So one more point of a star, another number on a
-card or a wheel in another colour makes two pictures.
+not. Both are seen in the direction in which their colours differ most. Then the worst place decides, not the mean: the
+structure and contrast term of SSIM (Wang et al., 2004) under a window of a ninth of the side, and the local mean of
+each colour. So one more point of a star, another number on a card or a wheel in another colour makes two pictures.
 
 What is so far alike is looked at again in grey at 256 x 256, where both have the pixels, through a window half as wide:
 a meme under another line of text, a chart of other numbers. There the term's constant is what a compression changes,
@@ -86,8 +86,9 @@ def likeness(one: Picture, other: Picture) -> Likeness:
     first, second = (_blurred(each.pixels, detail, blur) for each in (one, other))
     if min(first.std(), second.std()) < MIN_CONTRAST:
         return _UNLIKE
-    onto, grey = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (first, second))
-    warp = _refined(onto, grey, _rough_place(onto, grey))
+    axis = _main_colour(first)
+    onto, other_onto = (each @ axis for each in (first, second))
+    warp = _refined(onto, other_onto, _rough_place(onto, other_onto))
     if warp is None:
         return _UNLIKE
     moved, is_inside = _moved(second, warp, round(2 * blur))
@@ -129,6 +130,14 @@ def _blurred(pixels: np.ndarray, detail: int, blur: float) -> np.ndarray:
         small = cv2.resize(pixels, (detail, detail), interpolation=cv2.INTER_AREA)
         pixels = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), blur)
+
+
+def _main_colour(pixels: np.ndarray) -> np.ndarray:
+    """float32[3]: the direction in which the colours of float32[S, S, 3] differ most.
+
+    Along it a picture is aligned: in grey there may be nothing to see of colours that are equally bright.
+    """
+    return np.asarray(np.linalg.eigh(np.cov(pixels.reshape(-1, 3), rowvar=False))[1][:, -1], np.float32)
 
 
 def _refined(one: np.ndarray, other: np.ndarray, start: np.ndarray) -> np.ndarray | None:

@@ -5,7 +5,8 @@ pixels as the coarser one has. One is moved and scaled onto the other, by up to 
 then by ECC (Evangelidis and Psarakis, PAMI 2008), which ends well below a pixel: thin lines lie upon each other or do
 not. Both are seen in the direction in which their colours differ most. Then the worst place decides, not the mean: the
 structure and contrast term of SSIM (Wang et al., 2004) under a window of a ninth of the side, and the local mean of
-each colour. So one more point of a star, another number on a card or a wheel in another colour makes two pictures.
+each colour; and the contrast of the whole. So one more point of a star, another number on a card or a wheel in another
+colour makes two pictures.
 
 What is so far alike is looked at again in grey at 256 x 256, where both have the pixels, through a window half as wide:
 a meme under another line of text, a chart of other numbers. There the term's constant is what a compression changes,
@@ -25,6 +26,8 @@ MIN_CONTRAST = 2.0
 MIN_STRUCTURE = 0.86
 MAX_COLOUR = 0.13
 """Largest difference, of 1, of the local means of a colour."""
+MIN_CONTRAST_RATIO = 0.86
+"""Least contrast of the fainter picture, as a share of the other's. Among drawings of thin lines it says how many."""
 FINE_SIDE = 256
 FINE_DETAIL = 200
 """Pixels of the shorter side from which on a picture is also seen at 256 x 256."""
@@ -59,17 +62,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike two pictures are where they are least."""
+    """How alike two pictures are: where they are least, and as wholes."""
 
     structure: float
     """At most 1."""
     colour: float
     """The largest difference, of 1."""
+    contrast: float
+    """Of both as wholes: the lesser's share of the greater."""
     warp: np.ndarray | None
     """float32[2, 3]: from a pixel of the one, of 128, to that of the other; None where they cannot be laid over."""
 
 
-_UNLIKE = Likeness(0.0, 1.0, None)
+_UNLIKE = Likeness(0.0, 1.0, 0.0, None)
 
 
 def picture_of(pixels: np.ndarray) -> Picture:
@@ -94,7 +99,9 @@ def likeness(one: Picture, other: Picture) -> Likeness:
     moved, is_inside = _moved(second, warp, round(2 * blur))
     noise = _NOISE * (first.var(axis=(0, 1)).sum() + moved.var(axis=(0, 1)).sum()) / 2
     window = max(_WINDOW, _LEAST_WINDOW * SIDE / detail)
-    return Likeness(*_compared(first, moved, is_inside, window, noise), warp)
+    contrasts = [np.sqrt(each[is_inside].var(axis=0).sum()) for each in (first, moved)]
+    contrast = min(contrasts) / max(*contrasts, MIN_CONTRAST)
+    return Likeness(*_compared(first, moved, is_inside, window, noise), contrast, warp)
 
 
 def fine_structure(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:
@@ -113,6 +120,8 @@ def fine_structure(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> floa
 def are_same(one: Picture, other: Picture) -> bool:
     seen = likeness(one, other)
     if seen.warp is None or seen.structure < MIN_STRUCTURE or seen.colour > MAX_COLOUR:
+        return False
+    if seen.contrast < MIN_CONTRAST_RATIO:
         return False
     if one.fine is None or other.fine is None:
         return True

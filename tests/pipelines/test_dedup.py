@@ -197,8 +197,18 @@ def test_five_diamonds_are_not_six():
             ImageDraw.Draw(card).polygon([(x, y - 22), (x + 16, y), (x, y + 22), (x - 16, y)], fill=(200, 0, 0))
         cards.append(picture_of(np.asarray(card)))
     itself = likeness(cards[0], cards[0])
-    assert (itself.structure, itself.colour) == pytest.approx((1, 0), abs=1e-3)
+    assert (itself.structure, itself.colour, itself.contrast) == pytest.approx((1, 0, 1), abs=1e-3)
     assert not are_same(*cards)
+
+
+@pytest.mark.parametrize(("contrast", "same"), [(0.95, True), (0.8, False), (0.6, False)])
+def test_a_fainter_picture_is_another(contrast, same):
+    """What a drawing of fewer thin lines is at the size at which it is seen."""
+    pixels = np.asarray(drawing(1), np.float32)
+    faint = (pixels.mean(axis=(0, 1)) + contrast * (pixels - pixels.mean(axis=(0, 1)))).round().astype(np.uint8)
+    pair = [picture_of(each) for each in (np.asarray(drawing(1)), faint)]
+    assert likeness(*pair).contrast == pytest.approx(contrast, abs=0.01)
+    assert are_same(*pair) == are_same(*pair[::-1]) == same
 
 
 def meme(line, size):

@@ -34,7 +34,7 @@ def write_uids(blocks: Iterable[np.ndarray], path: str) -> str:
         with files.atomic_write(path) as stream:
             header = {"descr": UID_U64_PAIR.descr, "fortran_order": False, "shape": (sum(lengths),)}
             np.lib.format.write_array_header_1_0(stream, header)
-            last = np.zeros(0, "S16")
+            last: np.ndarray = np.zeros(0, "S16")
             for merged in _merge(spilled, lengths):
                 _refuse_repeated(np.concatenate([last, merged]), path)
                 stream.write(to_u64_pairs(as_raw(merged)).tobytes())
@@ -63,7 +63,7 @@ def _merge(spilled: IO[bytes], lengths: list[int]) -> Iterator[np.ndarray]:
     """Sorted runs that lie one after another in a file -> all their uids in order, in blocks of bytes[N] of 16."""
     ends = np.cumsum(lengths, dtype=np.int64).tolist()
     nexts = [end - length for end, length in zip(ends, lengths, strict=True)]
-    blocks = [np.zeros(0, "S16") for _ in lengths]
+    blocks: list[np.ndarray] = [np.zeros(0, "S16") for _ in lengths]
     while True:
         for run, block in enumerate(blocks):
             if not len(block) and nexts[run] < ends[run]:

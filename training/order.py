@@ -63,7 +63,8 @@ class SampleOrder:
 
     def _of_subset(self, subset: int, start: int, stop: int) -> np.ndarray:
         """The plan's indices at these positions of one subset's own stream."""
-        members, parts = self._members(subset), [np.empty(0, np.int64)]
+        members = self._members(subset)
+        parts: list[np.ndarray] = [np.empty(0, np.int64)]
         while start < stop:
             epoch, first = divmod(start, members)
             last = min(members, first + stop - start)

@@ -26,7 +26,7 @@ MIN_CONTRAST = 2.0
 MIN_STRUCTURE = 0.86
 MAX_COLOUR = 0.13
 """Largest difference, of 1, of the local means of a colour."""
-MIN_CONTRAST_RATIO = 0.86
+MIN_CONTRAST_RATIO = 0.87
 """Least contrast of the fainter picture, as a share of the other's. Among drawings of thin lines it says how many."""
 FINE_SIDE = 256
 FINE_DETAIL = 200
@@ -92,8 +92,13 @@ def likeness(one: Picture, other: Picture) -> Likeness:
     if min(first.std(), second.std()) < MIN_CONTRAST:
         return _UNLIKE
     axis = _main_colour(first)
-    onto, other_onto = (each @ axis for each in (first, second))
-    warp = _refined(onto, other_onto, _rough_place(onto, other_onto))
+    onto, moving = (each @ axis for each in (first, second))
+    place = _rough_place(onto, moving)
+    # A whole is moved onto its crop, and the finer onto the coarser: the other way ECC goes astray now and then.
+    is_turned = (place[0, 0], one.detail) > (1, other.detail)
+    if is_turned:
+        first, second, onto, moving, place = second, first, moving, onto, cv2.invertAffineTransform(place)
+    warp = _refined(onto, moving, place)
     if warp is None:
         return _UNLIKE
     moved, is_inside = _moved(second, warp, round(2 * blur))
@@ -101,7 +106,8 @@ def likeness(one: Picture, other: Picture) -> Likeness:
     window = max(_WINDOW, _LEAST_WINDOW * SIDE / detail)
     contrasts = [np.sqrt(each[is_inside].var(axis=0).sum()) for each in (first, moved)]
     contrast = min(contrasts) / max(*contrasts, MIN_CONTRAST)
-    return Likeness(*_compared(first, moved, is_inside, window, noise), contrast, warp)
+    there = cv2.invertAffineTransform(warp) if is_turned else warp
+    return Likeness(*_compared(first, moved, is_inside, window, noise), contrast, there)
 
 
 def fine_structure(one: np.ndarray, other: np.ndarray, warp: np.ndarray) -> float:

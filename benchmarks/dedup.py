@@ -32,17 +32,17 @@ _BLOCK = 4096
 def run(scratch: Path) -> list[Row]:
     """Rows a second to the table of duplicates; of brute force, to every near pair."""
     stored = _write_embeddings(scratch / "embeddings.npy")
-    found: dict[str, int] = {}
+    found: dict[str, np.ndarray] = {}
     work = {
         "clipsieve dedup (semantic)": partial(_by_clusters, stored, found),
         "brute-force product": partial(_by_product, stored, found),
     }
     rows = compare("dedup", "embeddings", [Contender(name, clocked(each)) for name, each in work.items()], runs=1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    share = found["clusters"] / found["product"]
+    duplicates = int(found["product"].sum())
+    share = np.count_nonzero(found["clusters"] >= 0) / duplicates
     print(
-        f"dedup: {share:.4%} of {found['product']:,} duplicates found; of {CHECKED:,} pairs of them "
-        f"{found['false']} are false by their cosine in float64; {peak:.2f} GiB at most",
+        f"dedup: {share:.4%} of {duplicates:,} duplicates found, {peak:.2f} GiB at most; {_check(stored, found)}",
         file=sys.stderr,
     )
     hashes = _hashes()
@@ -68,18 +68,22 @@ def _unit(stored: np.ndarray, rows: np.ndarray, kind: type[np.floating] = np.flo
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _by_clusters(stored: np.ndarray, found: dict[str, int], _: Path) -> int:
+def _check(stored: np.ndarray, found: dict[str, np.ndarray]) -> str:
+    """How many of `CHECKED` pairs drawn from those of the clusters are false, in words."""
+    removed = np.flatnonzero(found["clusters"] >= 0)
+    drawn = np.random.default_rng(0).permutation(removed)[:CHECKED]
+    pairs = (_unit(stored, rows, np.float64) for rows in (drawn, found["clusters"][drawn]))
+    false = int((np.einsum("ij,ij->i", *pairs) < MIN_COSINE).sum())
+    return f"of {len(drawn):,} pairs found {false} are false by their cosine in float64"
+
+
+def _by_clusters(stored: np.ndarray, found: dict[str, np.ndarray], _: Path) -> int:
     finder = NearEmbeddings(np.arange(len(stored)), partial(_unit, stored), MIN_COSINE, seed=0)
-    duplicate_of = keep_best(len(stored), [finder]).duplicate_of
-    removed = np.flatnonzero(duplicate_of >= 0)
-    found["clusters"] = len(removed)
-    drawn = np.random.default_rng(0).choice(removed, CHECKED, replace=False)
-    cosine = np.einsum("ij,ij->i", *(_unit(stored, rows, np.float64) for rows in (drawn, duplicate_of[drawn])))
-    found["false"] = int((cosine < MIN_COSINE).sum())
+    found["clusters"] = keep_best(len(stored), [finder]).duplicate_of
     return len(stored)
 
 
-def _by_product(stored: np.ndarray, found: dict[str, int], _: Path) -> int:
+def _by_product(stored: np.ndarray, found: dict[str, np.ndarray], _: Path) -> int:
     """Which rows are near an earlier one, by the product of all with all: no clusters, the same memory."""
     near = np.zeros(len(stored), bool)
     for start in range(0, len(stored), _BLOCK):
@@ -89,7 +93,7 @@ def _by_product(stored: np.ndarray, found: dict[str, int], _: Path) -> int:
             columns = np.arange(before, min(before + _BLOCK, len(stored)))
             is_near = (block @ _unit(stored, columns).T >= MIN_COSINE) & (columns < rows[:, None])
             near[rows] |= is_near.any(axis=1)
-    found["product"] = int(near.sum())
+    found["product"] = near
     return len(stored)
 
 

@@ -287,6 +287,7 @@ def test_every_option_is_a_flag(name: str) -> None:
         ("download", "--encode-format <jpg|png|webp>"),
         ("dedup", "--method <exact|perceptual|thumbnail|semantic>"),
         ("select", "--fraction <float>"),
+        ("train", "--betas <float> <float>"),
     ],
 )
 def test_help_says_what_a_flag_takes(name: str, line: str) -> None:

@@ -75,11 +75,13 @@ def _value_type(field: FieldInfo, is_many: bool) -> Any:
 
 
 def _metavar(kind: Any) -> str:
-    """How the help names a value of the type ``kind``: by the words to choose from, else by its type."""
+    """What a flag of the type ``kind`` takes, for the help: the words to choose from, else the type of each value."""
     if get_origin(kind) is Literal:
         return f"<{'|'.join(get_args(kind))}>"
-    inner = [argument for argument in get_args(kind) if argument is not NoneType]
-    return _metavar(inner[0]) if inner else f"<{kind.__name__}>"
+    inner = [argument for argument in get_args(kind) if argument not in (NoneType, Ellipsis)]
+    if get_origin(kind) is Annotated or not inner:
+        return f"<{(inner[0] if inner else kind).__name__}>"
+    return " ".join(map(_metavar, inner))
 
 
 def beam_args(context: typer.Context) -> list[str]:

@@ -32,14 +32,14 @@ bench: $(READY)
 
 # Rebuilds the builtin reference, the quickstart's pairs and its tasks from LAB (see pipelines/builtin/README.md).
 builtin: $(READY)
-	$(BIN)/python -m pipelines.builtin.pool --data $(LAB) --out build/builtin
+	$(BIN)/python -m clipsieve.pipelines.builtin.pool --data $(LAB) --out build/builtin
 	cp build/builtin/quickstart/pairs.parquet pipelines/quickstart/
 	cp -r build/builtin/tasks/. evaluation/tasks/
 	$(BIN)/clipsieve train --shards build/builtin/shards --out build/builtin/model --tower regnet-tiny-64 \
 	  --samples 204800 --batch-size 256 --augment crop_flip --warmup-steps 100 --weight-decay 0.5 \
 	  --canonicalize --precision bf16
-	$(BIN)/python -m pipelines.builtin.ship --model build/builtin/model
-	$(BIN)/python -m evaluation.separation --model pipelines/builtin --pairs build/builtin/held_out.parquet
+	$(BIN)/python -m clipsieve.pipelines.builtin.ship --model build/builtin/model
+	$(BIN)/python -m clipsieve.evaluation.separation --model pipelines/builtin --pairs build/builtin/held_out.parquet
 
 clean:
 	rm -rf .venv build *.egg-info

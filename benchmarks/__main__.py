@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import Row, cores
-from schemas import files
-from schemas.errors import ClipsieveError
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import ClipsieveError
 
 NAMES = ("download", "score", "dedup", "select", "reshard", "loader", "train", "evaluate")
 """Each is a module of this package with ``run(scratch: Path) -> list[Row]``."""

@@ -19,7 +19,7 @@ import numpy as np
 import webdataset
 
 from benchmarks.timing import Measured, clocked, cores
-from schemas.uid import UID_U64_PAIR
+from clipsieve.schemas.uid import UID_U64_PAIR
 
 
 def reshard(shards: Path, subset: str, out: Path) -> Measured:

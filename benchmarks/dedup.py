@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import Contender, Row, clocked, compare
-from pipelines.dedup.greedy import keep_best
-from pipelines.dedup.perceptual import NearHashes
-from pipelines.dedup.semantic import NearEmbeddings
+from clipsieve.pipelines.dedup.greedy import keep_best
+from clipsieve.pipelines.dedup.perceptual import NearHashes
+from clipsieve.pipelines.dedup.semantic import NearEmbeddings
 
 EMBEDDINGS = int(os.environ.get("CLIPSIEVE_BENCHMARK_EMBEDDINGS", "200_000"))
 HASHES = 1_000_000

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipelines.images import ProcessedImage, process_image
-from pipelines.shards import Outcome, open_shard
-from schemas import tables
-from schemas.options import DownloadOptions
-from schemas.uid import uid_of
+from clipsieve.pipelines.images.process import ProcessedImage, process_image
+from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.schemas import tables
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.uid import uid_of
 
 KINDS = ("quality 40", "half size", "95% crop", "other caption")
 CROP = 0.95

@@ -21,9 +21,9 @@ from PIL import Image
 
 from benchmarks import dedup_judge
 from benchmarks.dedup_pool import Planted, pictures, with_copies, write_pool
-from pipelines import dedup
-from schemas import files, tables
-from schemas.options import DedupOptions
+from clipsieve.pipelines.dedup import job as dedup
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.options import DedupOptions
 
 SHOWN = 40
 _BLANK = 2.0

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from benchmarks.inputs import photo
 from benchmarks.server import serve_images
 from benchmarks.timing import Contender, Row, clocked, compare, cores, python
-from schemas.errors import ClipsieveError
-from schemas.options import DownloadOptions
+from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.options import DownloadOptions
 
 PHOTOS = 120
 ADDRESSES = 48_000
@@ -47,7 +47,9 @@ def _clipsieve(table: Path, address: str, decode: str, out: Path) -> int:
     paths = ("--pairs", str(table), "--out", str(out))
     # All addresses are of one host, which img2dataset does not spare either.
     one_host = ("--allow-hosts", address, "--host-concurrency", str(DownloadOptions().concurrency))
-    python("-m", "pipelines.download", *paths, *one_host, "--shard-size", str(SHARD_SIZE), "--decode", decode)
+    python(
+        "-m", "clipsieve.pipelines.download.job", *paths, *one_host, "--shard-size", str(SHARD_SIZE), "--decode", decode
+    )
     return _successes(out)
 
 

@@ -33,14 +33,14 @@ def _group(data: Path) -> list[Row]:
 
 
 def _ours(tasks: Path, folder: Path) -> int:
-    model, out = str(resources("pipelines") / "builtin"), folder / "out"
+    model, out = str(resources("clipsieve.pipelines") / "builtin"), folder / "out"
     python("-m", "clipsieve", "evaluate", "--model", model, "--data", str(tasks), "--tasks", WORDS, "--out", str(out))
     return int(json.loads((out / "results.jsonl").read_text())["samples"])
 
 
 def _ours_group(data: Path, folder: Path) -> int:
     asked = ["--tasks", "group,group2", "--protocols", "zeroshot,linear_probe,few_shot_5,few_shot_10"]
-    model, out = str(resources("pipelines") / "builtin"), folder / "out"
+    model, out = str(resources("clipsieve.pipelines") / "builtin"), folder / "out"
     python("-m", "clipsieve", "evaluate", "--model", model, "--data", str(data), "--out", str(out), *asked)
     return int(json.loads((out / "results.jsonl").read_text().splitlines()[0])["samples"])
 

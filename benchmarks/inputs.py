@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipelines.download_plan import naming
-from pipelines.images import ProcessedImage, process_image
-from pipelines.shards import Outcome, open_shard
-from schemas.options import DownloadOptions
-from schemas.outcomes import Status
-from schemas.uid import uid_of
+from clipsieve.pipelines.images.process import ProcessedImage, process_image
+from clipsieve.pipelines.pairs.plan import naming
+from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.outcomes import Status
+from clipsieve.schemas.uid import uid_of
 
 SHARDS = 8
 """Shards in `pair_shards`; 8,744 pairs are about as many as one shard of a real pool holds."""
@@ -29,7 +29,7 @@ PHOTO_QUALITY = 95
 def pair_shards(scratch: Path) -> Path:
     """A folder of `SHARDS` shards, each of all quickstart pairs as `download` stores them, under other URLs."""
     folder = scratch / "shards"
-    table = pq.read_table(io.BytesIO((resources("pipelines.quickstart") / "pairs.parquet").read_bytes()))
+    table = pq.read_table(io.BytesIO((resources("clipsieve.pipelines.quickstart") / "pairs.parquet").read_bytes()))
     made = [process_image(data, DownloadOptions()) for data in table["image"].to_pylist()]
     images = [each.image for each in made if isinstance(each, ProcessedImage)]
     titles, names = table["title"].to_pylist(), naming(SHARDS, len(table))

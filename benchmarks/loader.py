@@ -4,7 +4,7 @@ All decode with Pillow, resize alike, tokenize with the same tokenizer and end i
 own functions webdataset hands out bytes that are normalised on the step's side, as ours are.
 
 In the first epoch every pair is decoded by each of them. In those that follow, our loader takes the pairs that it has
-decoded from memory (`training.data.CACHE_BYTES`), as a small study does; webdataset keeps none.
+decoded from memory (`clipsieve.training.data.loader.CACHE_BYTES`), as a small study does; webdataset keeps none.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import webdataset
 
 from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Row, clocked, compare
-from schemas.options import TrainOptions
-from schemas.samples import list_shards
-from schemas.tokenizer import tokenizer_for
-from training.data import PairReader, load_batches, normalise
-from training.images import image_stages
-from training.order import make_order
-from training.plan import plan_samples
-from training.strategies import View
-from training.texts import text_stages
-from training.towers import Tower, load_tower
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.tokenizer import tokenizer_for
+from clipsieve.training.data.images import image_stages
+from clipsieve.training.data.loader import PairReader, load_batches, normalise
+from clipsieve.training.data.order import make_order
+from clipsieve.training.data.plan import plan_samples
+from clipsieve.training.data.texts import text_stages
+from clipsieve.training.strategies.base import View
+from clipsieve.training.towers.tower import Tower, load_tower
 
 TOWER = "vit-tiny-64"
 BUFFER = 1_000

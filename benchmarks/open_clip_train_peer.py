@@ -18,8 +18,8 @@ import open_clip
 from open_clip_train import data as peer_data
 from open_clip_train import main as peer
 
-from schemas.tokenizer import tokenizer_for
-from training.towers import load_tower
+from clipsieve.schemas.tokenizer import tokenizer_for
+from clipsieve.training.towers.tower import load_tower
 
 
 def main(tower_name: str, out: str, flags: list[str]) -> None:

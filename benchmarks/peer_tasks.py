@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from schemas.errors import ClipsieveError
-from schemas.models import load_model
+from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.models import load_model
 
 PEER = "CLIPSIEVE_CLIP_BENCHMARK_PYTHON"
 """Names the interpreter of an environment with clip-benchmark 1.6.2 and numpy 2.2.6."""
@@ -32,7 +32,7 @@ WORDS, PHRASES, REPEATS = "words", "phrases", "repeats"
 CLASSES = 120
 CAPTIONED, REPEATED = 500, 250
 TEMPLATES = ("clip art of a {c}.", "a picture of the {c}", "{c}")
-BUILTIN = Path(str(resources("pipelines") / "builtin"))
+BUILTIN = Path(str(resources("clipsieve.pipelines") / "builtin"))
 _DRIVER = Path(__file__).with_name("clip_benchmark_peer.py")
 
 
@@ -72,7 +72,9 @@ def labelled_words(pairs: Sequence[dict]) -> tuple[list[tuple[bytes, dict[str, s
 
 
 def quickstart_pairs() -> list[dict]:
-    return pq.read_table(io.BytesIO((resources("pipelines.quickstart") / "pairs.parquet").read_bytes())).to_pylist()
+    return pq.read_table(
+        io.BytesIO((resources("clipsieve.pipelines.quickstart") / "pairs.parquet").read_bytes())
+    ).to_pylist()
 
 
 def write_folder(

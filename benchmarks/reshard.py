@@ -17,14 +17,14 @@ import pyarrow as pa
 from benchmarks import datacomp_resharder
 from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Row, clocked, compare
-from pipelines import reshard
-from pipelines.rows import read_placed_rows
-from pipelines.shards import Outcome, open_shard
-from pipelines.sorted_uids import write_uids
-from schemas.options import ReshardOptions
-from schemas.outcomes import Status
-from schemas.samples import list_shards
-from schemas.uid import uid_bytes, uid_of
+from clipsieve.pipelines.reshard import job as reshard
+from clipsieve.pipelines.select.sorted_uids import write_uids
+from clipsieve.pipelines.shards.rows import read_placed_rows
+from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.schemas.options import ReshardOptions
+from clipsieve.schemas.outcomes import Status
+from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.uid import uid_bytes, uid_of
 
 SHARE = 0.4
 LARGE_SHARDS, LARGE_SHARD_PAIRS = 8, 5_000

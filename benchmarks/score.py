@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Row, clocked, compare, cores
-from pipelines.embed import decode
-from pipelines.references import BUILTIN, load_reference
-from pipelines.score_shard import OpenClipModelHandler, References, ShardTask
-from schemas.models import LoadedModel
-from schemas.options import ScoreOptions
-from schemas.samples import Sample, iter_samples, list_shards
+from clipsieve.pipelines.score.embed import decode
+from clipsieve.pipelines.score.references import BUILTIN, load_reference
+from clipsieve.pipelines.score.shard import OpenClipModelHandler, References, ShardTask
+from clipsieve.schemas.models import LoadedModel
+from clipsieve.schemas.options import ScoreOptions
+from clipsieve.schemas.samples import Sample, iter_samples, list_shards
 
 
 def run(scratch: Path) -> list[Row]:

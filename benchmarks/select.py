@@ -15,9 +15,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from benchmarks.timing import Contender, Row, clocked, compare
-from pipelines import select
-from schemas.options import SelectOptions
-from schemas.uid import UID_U64_PAIR, uid_array
+from clipsieve.pipelines.select import job as select
+from clipsieve.schemas.options import SelectOptions
+from clipsieve.schemas.uid import UID_U64_PAIR, uid_array
 
 PAIRS = int(os.environ.get("CLIPSIEVE_BENCHMARK_PAIRS", "5_000_000"))
 ROWS_PER_FILE = 10_000

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipelines.quickstart.web import HOST, Page, serve
+from clipsieve.pipelines.quickstart.web import HOST, Page, serve
 
 # One process without a master, so that it runs as whoever started it and may read a folder of theirs.
 _NGINX = """\

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from schemas.errors import ClipsieveError
+from clipsieve.schemas.errors import ClipsieveError
 
 RUNS = 3
 

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Measured, Row, compare, python
-from schemas.samples import list_shards
-from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
+from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 
 TOWER = "vit-tiny-64"
 BATCH, STEPS, LEFT_OUT = 256, 10, 2
 SAMPLES = BATCH * (STEPS - LEFT_OUT)
-OURS = ("-m", "training.train")
+OURS = ("-m", "clipsieve.training.train")
 SPINNING = ("-c", "import torch; from training import train; raise SystemExit(train.main())")
 """Torch is imported before schemas says how long OpenMP's threads spin."""
 WITHOUT = """
-from training import runtime, train
+from clipsieve.training import runtime, train
 runtime._keep_freed_memory = lambda: None
 raise SystemExit(train.main())
 """

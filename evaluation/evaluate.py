@@ -17,23 +17,23 @@ from typing import Any
 
 import torch
 
-from evaluation.datasets import find_tasks, read_task
-from evaluation.exports import write_exports
-from evaluation.features import Features
-from evaluation.layouts import has_training_split
-from evaluation.protocols import PROTOCOLS, Protocol
-from evaluation.ranks import Ranks, joined_ranks
-from evaluation.results import Outcome, read_rows, write_rows, write_samples
-from evaluation.rows import PROTOCOL, result_row
-from evaluation.sight import write_page
-from evaluation.task import Task
-from schemas import files
-from schemas.errors import ClipsieveError, InputError
-from schemas.lock import only_writer
-from schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
-from schemas.models import LoadedModel, load_model
-from schemas.options import EvaluateOptions
-from schemas.results import results_digest
+from clipsieve.evaluation.datasets.layouts.find import has_training_split
+from clipsieve.evaluation.datasets.read import find_tasks, read_task
+from clipsieve.evaluation.datasets.task import Task
+from clipsieve.evaluation.features.cache import Features
+from clipsieve.evaluation.features.processes import Ranks, joined_ranks
+from clipsieve.evaluation.mistakes.page import write_page
+from clipsieve.evaluation.protocols.registry import PROTOCOLS, Protocol
+from clipsieve.evaluation.result_row import PROTOCOL, result_row
+from clipsieve.evaluation.results.exports import write_exports
+from clipsieve.evaluation.results.tables import Outcome, read_rows, write_rows, write_samples
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.lock import only_writer
+from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
+from clipsieve.schemas.models import LoadedModel, load_model
+from clipsieve.schemas.options import EvaluateOptions
+from clipsieve.schemas.results import results_digest
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from evaluation.embeddings import embed_images, embed_texts
-from evaluation.presets import decoded
-from evaluation.statistics import paired_auc
-from schemas.errors import InputError
-from schemas.models import LoadedModel, load_model
-from schemas.tables import open_parquet
+from clipsieve.evaluation.features.embeddings import embed_images, embed_texts
+from clipsieve.evaluation.features.presets import decoded
+from clipsieve.evaluation.statistics.auc import paired_auc
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.models import LoadedModel, load_model
+from clipsieve.schemas.tables import open_parquet
 
 BATCH_SIZE = 128
 SWAPS = 8
@@ -91,7 +91,7 @@ def swap_captions(captions: Sequence[str], seed: int) -> np.ndarray:
 
 
 def main() -> None:
-    """``python -m evaluation.separation --model FOLDER --pairs FILE``: the AUC on a Parquet file with encoded images.
+    """``python -m clipsieve.evaluation.separation --model FOLDER --pairs FILE``: the AUC on a Parquet file with encoded images.
 
     The file has ``image`` and ``caption`` (or ``title``); ``group`` names near-duplicates, and without it each row is
     its own group.

@@ -1,4 +1,4 @@
-"""A job as a command of its own, `python -m pipelines.score`, for machines that only run Beam jobs."""
+"""A job as a command of its own, `python -m clipsieve.pipelines.score.job`, for machines that only run Beam jobs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, get_origin
 
-from schemas.errors import ClipsieveError, SignalError, signals_as_errors
-from schemas.manifest import Manifest
-from schemas.options import Options, parse_options
+from clipsieve.schemas.errors import ClipsieveError, SignalError, signals_as_errors
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.options import Options, parse_options
 
 
 def run_command(
@@ -27,7 +27,7 @@ def run_command(
     options is a flag, one with several values takes them side by side; so is each further parameter of ``run``.
     What follows ``--`` is Beam's.
     """
-    atexit.register(gc.freeze)  # as `clipsieve.main` does
+    atexit.register(gc.freeze)  # as `cli.main` does
     arguments = list(sys.argv[1:] if argv is None else argv)
     own, beam_args = arguments, []
     if "--" in arguments:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from schemas import files
-from schemas.manifest import Manifest, read_manifest
+from clipsieve.schemas import files
+from clipsieve.schemas.manifest import Manifest, read_manifest
 
 SHARD_STAGES = ("download", "reshard")
 """The stages whose folders hold shards."""

@@ -17,7 +17,7 @@ import xxhash
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.errors import ClipsieveError, InputError
 
 _SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _SYNC_FILE_RANGE_WRITE = 2

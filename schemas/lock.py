@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas import files
-from schemas.errors import InputError
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
 
 _NO_LOCKS = frozenset({errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 """How network file systems say that they cannot lock a folder; NFS takes locks on files opened for writing alone."""

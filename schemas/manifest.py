@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas import files
-from schemas.errors import InputError
-from schemas.options import STAGE_OPTIONS
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import STAGE_OPTIONS
 
 STAGE_FOLDERS = ("shards", "scores", "filters", "dedup", "selection", "subsets", "samples", "tokenizer")
 STAGE_PARENTS = ("resharded", "models", "evaluations")

@@ -8,9 +8,9 @@ import re
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas import files, tables
-from schemas.errors import InputError
-from schemas.uid import UID_PATTERN, UID_U64_PAIR, from_u64_pairs, uid_bytes, uid_strings
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.uid import UID_PATTERN, UID_U64_PAIR, from_u64_pairs, uid_bytes, uid_strings
 
 _NPY_MAGIC = b"\x93NUMPY"
 _ONLY_UIDS = re.compile(rb"(?:[0-9a-f]{32}\n)*")

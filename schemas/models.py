@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from schemas import files
-from schemas.errors import InputError
-from schemas.tokenizer import Tokenizer, portable_text_cfg, resolved_text_cfg, tokenizer_files, tokenizer_for
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.tokenizer import Tokenizer, portable_text_cfg, resolved_text_cfg, tokenizer_files, tokenizer_for
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"

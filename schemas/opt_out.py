@@ -22,12 +22,12 @@ import numpy as np
 import pyarrow as pa
 from yarl import URL
 
-from schemas import files
-from schemas.errors import InputError
-from schemas.manifest import Manifest
-from schemas.members import as_strings, find
-from schemas.tables import SHARDS, check_columns
-from schemas.uid import UID_PATTERN, uid_bytes
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.members import as_strings, find
+from clipsieve.schemas.tables import SHARDS, check_columns
+from clipsieve.schemas.uid import UID_PATTERN, uid_bytes
 
 INPUT_NAME = "opt_out"
 """Under which the list's digest stands among a manifest's inputs."""

@@ -8,8 +8,8 @@ from typing import Annotated
 import yaml
 from pydantic import Field, model_validator
 
-from schemas.errors import InputError
-from schemas.options import (
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import (
     DedupOptions,
     DownloadOptions,
     EvaluateOptions,

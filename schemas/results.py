@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from schemas import files
-from schemas.tables import content_digest
+from clipsieve.schemas import files
+from clipsieve.schemas.tables import content_digest
 
 RESULTS_NAME = "results.jsonl"
 SAMPLES_NAME = "samples"

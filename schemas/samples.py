@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from schemas import files
-from schemas.errors import InputError
-from schemas.tar_members import Member, plain_members
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.tar_members import Member, plain_members
 
 MEMBER_PATTERN = re.compile(r"([0-9a-z]+(?:-[0-9]+)*)\.([0-9a-z]+)")
 IMAGE_EXTENSIONS = ("jpg", "png", "webp")

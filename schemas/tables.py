@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas import files
-from schemas.errors import InputError
-from schemas.text_buffers import text_bytes
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.text_buffers import text_bytes
 
 
 @dataclass(frozen=True)

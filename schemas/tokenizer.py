@@ -27,8 +27,8 @@ import sentencepiece
 import torch
 from open_clip.tokenizer import SimpleTokenizer, canonicalize_text, default_bpe, get_clean_fn, whitespace_clean
 
-from schemas import files
-from schemas.errors import InputError
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
 
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
 """captions[N] -> int64[N, context_length], padded behind the end token: with 0, or, SentencePiece, with that token."""

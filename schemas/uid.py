@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.text_buffers import fixed_text, text_bytes
+from clipsieve.schemas.text_buffers import fixed_text, text_bytes
 
 UID_PATTERN = re.compile(r"[0-9a-f]{32}")
 UID_U64_PAIR = np.dtype("u8,u8")

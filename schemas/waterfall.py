@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas import files
-from schemas.errors import InputError
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
 
 WATERFALL_NAME = "_waterfall.json"
 

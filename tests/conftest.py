@@ -20,11 +20,11 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-import clipsieve
-from evaluation.statistics import wilson
-from schemas import manifest, tables
-from schemas.outcomes import ErrorClass, may_pass
-from schemas.uid import uid_of
+from clipsieve import cli
+from clipsieve.evaluation.statistics.intervals import wilson
+from clipsieve.schemas import manifest, tables
+from clipsieve.schemas.outcomes import ErrorClass, may_pass
+from clipsieve.schemas.uid import uid_of
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("clipsieve", deadline=None)
@@ -237,7 +237,7 @@ def status_of():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["clipsieve", *map(str, arguments)])
             try:
-                clipsieve.main()
+                cli.main()
             except SystemExit as ended:
                 return ended.code or 0
         return 0

@@ -18,11 +18,11 @@ from apache_beam.options.pipeline_options import DirectOptions
 from PIL import Image
 from typer.testing import CliRunner
 
-import clipsieve
-from pipelines import engine
-from pipelines.quickstart.web import Page, serve
-from schemas import options
-from schemas.manifest import manifest_path, read_manifest
+from clipsieve import cli
+from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.quickstart.web import Page, serve
+from clipsieve.schemas import options
+from clipsieve.schemas.manifest import manifest_path, read_manifest
 
 PAIRS = 12
 PROGRESS = re.compile(r"[a-z]+( \([a-z]+\))?: [\d,]+/[\d,]+ \(\d+%\), .*")
@@ -259,19 +259,19 @@ def test_the_installed_command_ends_as_the_function_does(made: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example(name: str) -> None:
-    shown = CliRunner().invoke(clipsieve.app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert shown.exit_code == 0
     assert f"Example: clipsieve {name}" in " ".join(shown.output.split())
 
 
 def test_there_is_no_other_command() -> None:
-    registered = [info.name or info.callback.__name__ for info in clipsieve.app.registered_commands if info.callback]
+    registered = [info.name or info.callback.__name__ for info in cli.app.registered_commands if info.callback]
     assert sorted(registered) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_option_is_a_flag(name: str) -> None:
-    shown = CliRunner().invoke(clipsieve.app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     flags = set(re.findall(r"--[a-z0-9-]+", shown.output))
     for field, info in OPTIONS[name].model_fields.items():
         flag = f"--{field.replace('_', '-')}"
@@ -291,7 +291,7 @@ def test_every_option_is_a_flag(name: str) -> None:
     ],
 )
 def test_help_says_what_a_flag_takes(name: str, line: str) -> None:
-    shown = CliRunner().invoke(clipsieve.app, [name, "--help"], env={"COLUMNS": "240", "TERM": "dumb"})
+    shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "240", "TERM": "dumb"})
     assert line in " ".join(shown.output.split())
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from schemas import files
-from schemas.ledger import Ledger
-from schemas.manifest import Manifest
-from schemas.tokenizer import MERGES_NAME, PIECES_NAME
-from training.towers import Tower
+from clipsieve.schemas import files
+from clipsieve.schemas.ledger import Ledger
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.tokenizer import MERGES_NAME, PIECES_NAME
+from clipsieve.training.towers.tower import Tower
 
 CARD_NAME = "README.md"
 _HEADER = """---

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 
-from schemas import files
-from schemas.errors import InputError
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
 
 _SUFFIX = ".safetensors"
 _KEY = "clipsieve"

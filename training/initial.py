@@ -10,19 +10,19 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import resize_pos_embed
 
-from schemas import files
-from schemas.errors import InputError
-from schemas.models import WEIGHTS_NAME, LoadedModel, load_model
-from schemas.options import TrainOptions
-from schemas.tokenizer import tokenizer_for
-from training.towers import ClipModel, Tower, build_model
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.models import WEIGHTS_NAME, LoadedModel, load_model
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.schemas.tokenizer import tokenizer_for
+from clipsieve.training.towers.tower import ClipModel, Tower, build_model
 
 _PROBE = ("a photo of 3 CATS", "Größe", "red & blue", "https://example.org", "猫")
 _TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
 
 
 def initial_model(tower: Tower, spec: str | None) -> ClipModel:
-    """A model of ``tower``: new, or with the weights of ``spec`` (see `schemas.models.load_model`)."""
+    """A model of ``tower``: new, or with the weights of ``spec`` (see `clipsieve.schemas.models.load_model`)."""
     model = build_model(tower)
     if spec is not None:
         load_initial(load_model(spec), model, tower)

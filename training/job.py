@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from schemas import files
-from schemas.errors import InputError
-from schemas.manifest import input_digest, read_manifest
-from schemas.opt_out import load_opt_out
-from schemas.options import TrainOptions
-from schemas.tokenizer import pieces_digest
-from training.checkpoint import Origin
-from training.initial import initial_digest
-from training.order import SampleOrder, make_order
-from training.plan import SamplePlan, plan_samples
-from training.runtime import Runtime
-from training.towers import Tower
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.manifest import input_digest, read_manifest
+from clipsieve.schemas.opt_out import load_opt_out
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.schemas.tokenizer import pieces_digest
+from clipsieve.training.checkpoint import Origin
+from clipsieve.training.data.order import SampleOrder, make_order
+from clipsieve.training.data.plan import SamplePlan, plan_samples
+from clipsieve.training.initial import initial_digest
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.towers.tower import Tower
 
 _ROOT = Path(__file__).parents[1]
 _CODE = ("training", "schemas")

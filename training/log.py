@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import torch
 
-from schemas import files, tables
-from schemas.errors import InputError
-from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME
-from training.checkpoint import Progress
-from training.devices import device_bytes, peak_flops, resident_bytes
-from training.runtime import Runtime
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME
+from clipsieve.training.checkpoint import Progress
+from clipsieve.training.cost.devices import device_bytes, peak_flops, resident_bytes
+from clipsieve.training.runtime import Runtime
 
 _DECAY = 0.98
 """Of the loss's moving average."""

@@ -8,9 +8,9 @@ import torch
 from timm.optim.adafactor_bv import AdafactorBigVision
 from torch.distributed.tensor import DTensor
 
-from schemas.errors import InputError
-from schemas.options import TrainOptions
-from training.strategies import Strategy
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.strategies.base import Strategy
 
 _MAX_DECAY_PER_STEP = 0.01
 

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.utils.deterministic
 
-from schemas.errors import ClipsieveError
+from clipsieve.schemas.errors import ClipsieveError
 
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4

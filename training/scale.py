@@ -8,9 +8,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from schemas.options import TrainOptions
-from training.runtime import Runtime
-from training.strategies import Strategy
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.strategies.base import Strategy
 
 
 def distribute(strategy: Strategy, options: TrainOptions, runtime: Runtime) -> torch.nn.Module:

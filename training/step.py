@@ -18,11 +18,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from schemas.options import TrainOptions
-from training.data import Batch, normalise
-from training.optimizers import clip_gradients
-from training.runtime import Runtime
-from training.strategies import Strategy
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.data.loader import Batch, normalise
+from clipsieve.training.optimizers import clip_gradients
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.strategies.base import Strategy
 
 Features = dict[str, Tensor]
 

@@ -11,15 +11,15 @@ import pyarrow.compute as pc
 import sentencepiece
 from open_clip.tokenizer import get_clean_fn
 
-from schemas import files
-from schemas.errors import InputError
-from schemas.lock import only_writer
-from schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
-from schemas.options import TokenizerOptions
-from schemas.outcomes import Status
-from schemas.samples import list_shards
-from schemas.tables import SHARDS, read_table
-from schemas.tokenizer import CANONICAL, PIECES_NAME
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.lock import only_writer
+from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
+from clipsieve.schemas.options import TokenizerOptions
+from clipsieve.schemas.outcomes import Status
+from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.tables import SHARDS, read_table
+from clipsieve.schemas.tokenizer import CANONICAL, PIECES_NAME
 
 _THREADS = 8
 """Fixed: the sums of the fit, and so the pieces, depend on it."""

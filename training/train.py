@@ -1,4 +1,4 @@
-"""Trains a CLIP model on subsets of a shards folder: ``python -m training.train``, or under torchrun.
+"""Trains a CLIP model on subsets of a shards folder: ``python -m clipsieve.training.train``, or under torchrun.
 
 Reads top to bottom: what a run is (`run`) and its loop (`_train`).
 """
@@ -14,25 +14,25 @@ from contextlib import closing, nullcontext
 import numpy as np
 import torch
 
-from schemas import files
-from schemas.errors import ClipsieveError
-from schemas.lock import only_writer
-from schemas.manifest import Manifest, begin, read_manifest
-from schemas.options import TrainOptions, parse_options
-from training.checkpoint import CheckpointWriter, load_checkpoint, state_of
-from training.data import PairReader, load_batches
-from training.initial import initial_model, refuse_untrained_lock
-from training.job import Job, inputs_of, make_job, recipe_of
-from training.leave import leave_model
-from training.ledger import Cost, tower_cost
-from training.log import Measure, StepValues, TrainLog
-from training.optimizers import make_optimizer
-from training.runtime import start_runtime, stop_requests
-from training.scale import distribute
-from training.schedule import schedule
-from training.step import Stepper
-from training.strategies import fit_tower, make_strategy
-from training.towers import load_tower
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.lock import only_writer
+from clipsieve.schemas.manifest import Manifest, begin, read_manifest
+from clipsieve.schemas.options import TrainOptions, parse_options
+from clipsieve.training.checkpoint import CheckpointWriter, load_checkpoint, state_of
+from clipsieve.training.cost.ledger import Cost, tower_cost
+from clipsieve.training.data.loader import PairReader, load_batches
+from clipsieve.training.export import leave_model
+from clipsieve.training.initial import initial_model, refuse_untrained_lock
+from clipsieve.training.job import Job, inputs_of, make_job, recipe_of
+from clipsieve.training.log import Measure, StepValues, TrainLog
+from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.runtime import start_runtime, stop_requests
+from clipsieve.training.scale import distribute
+from clipsieve.training.schedule import schedule
+from clipsieve.training.step import Stepper
+from clipsieve.training.strategies.registry import fit_tower, make_strategy
+from clipsieve.training.towers.tower import load_tower
 
 SIGTERM_STATUS = 143
 """Exit status of a run that SIGTERM stopped; its checkpoint is written."""
@@ -146,7 +146,7 @@ def _not_finite(job: Job, reader: PairReader, step: int) -> ClipsieveError:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: every field of TrainOptions is an option; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m clipsieve.training.train", description=__doc__.splitlines()[0])
     parser.add_argument("--shards", required=True, help="folder of shards")
     text = "file of the uids to train on, or FILE=WEIGHT, repeated, to mix several; none: every downloaded pair"
     parser.add_argument("--subset", action="append", default=[], help=text)

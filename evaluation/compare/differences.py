@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.compare.evaluations import Contender, Evaluation
-from evaluation.hits import Hits, read_hits
-from evaluation.multilabel import METRIC as MEAN_AVERAGE_PRECISION
-from evaluation.multilabel import mean_average_precision, read_ranking, resampled
-from evaluation.statistics import by_cluster, paired_draws, split_variance
-from schemas.errors import InputError
+from clipsieve.evaluation.compare.evaluations import Contender, Evaluation
+from clipsieve.evaluation.protocols.multilabel import METRIC as MEAN_AVERAGE_PRECISION
+from clipsieve.evaluation.protocols.multilabel import mean_average_precision, read_ranking, resampled
+from clipsieve.evaluation.results.hits import Hits, read_hits
+from clipsieve.evaluation.statistics.paired import by_cluster, paired_draws
+from clipsieve.evaluation.statistics.variance import split_variance
+from clipsieve.schemas.errors import InputError
 
 
 @dataclass(frozen=True)

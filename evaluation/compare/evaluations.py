@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.results import read_rows, results_path
-from schemas import files
-from schemas.errors import InputError
-from schemas.results import SAMPLES_NAME
+from clipsieve.evaluation.results.tables import read_rows, results_path
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.results import SAMPLES_NAME
 
 _MUST_AGREE = ("task_digest", "train_digest", "preset", "protocol")
 """What two results must have in common for their samples to be pairs."""

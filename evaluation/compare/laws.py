@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.compare.evaluations import Contender
-from evaluation.statistics import RobustnessLine, ScalingFit, fit_robustness, fit_scaling
-from evaluation.statistics.robustness import BENDS
-from evaluation.statistics.scaling import LEAST_POINTS
+from clipsieve.evaluation.compare.evaluations import Contender
+from clipsieve.evaluation.statistics.robustness import BENDS, RobustnessLine, fit_robustness
+from clipsieve.evaluation.statistics.scaling import LEAST_POINTS, ScalingFit, fit_scaling
 
 REFERENCE = "imagenet1k"
 SHIFTS = ("imagenet-a", "imagenet-r", "imagenet_sketch", "imagenetv2", "objectnet")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.compare.laws import Scaling
-from evaluation.compare.run import Comparison, Line
-from evaluation.compare.show import p_value
-from evaluation.report import charts
-from evaluation.report.charts import DotRow, Scale
-from evaluation.report.rendering import render_page
-from schemas import files
+from clipsieve.evaluation.compare.laws import Scaling
+from clipsieve.evaluation.compare.run import Comparison, Line
+from clipsieve.evaluation.compare.show import p_value
+from clipsieve.evaluation.pages import charts
+from clipsieve.evaluation.pages.charts import DotRow, Scale
+from clipsieve.evaluation.pages.rendering import render_page
+from clipsieve.schemas import files
 
 _CURVE_POINTS = 60
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.averages import AVERAGES
-from evaluation.catalogue import BY_SLUG
-from evaluation.compare.differences import Drawn, drawn_difference
-from evaluation.compare.evaluations import Contender, read_contenders, shared_keys
-from evaluation.compare.laws import Robustness, Scaling, robustness, scaling
-from evaluation.statistics import Difference, difference_of
+from clipsieve.evaluation.compare.differences import Drawn, drawn_difference
+from clipsieve.evaluation.compare.evaluations import Contender, read_contenders, shared_keys
+from clipsieve.evaluation.compare.laws import Robustness, Scaling, robustness, scaling
+from clipsieve.evaluation.datasets.catalogue import BY_SLUG
+from clipsieve.evaluation.results.averages import AVERAGES
+from clipsieve.evaluation.statistics.paired import Difference, difference_of
 
 _METRICS = {
     "zeroshot_retrieval": tuple(f"{way}_retrieval_recall@{k}" for way in ("text", "image") for k in (1, 5, 10)),

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from evaluation.compare.laws import Robustness, Scaling
-from evaluation.compare.run import Comparison, Line
+from clipsieve.evaluation.compare.laws import Robustness, Scaling
+from clipsieve.evaluation.compare.run import Comparison, Line
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:

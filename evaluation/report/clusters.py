@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evaluation.report.galleries import Card
-from evaluation.report.pool import Pair
-from schemas import files, tables
-from schemas.manifest import Manifest
-from schemas.uid import UID_PATTERN
+from clipsieve.evaluation.report.galleries import Card
+from clipsieve.evaluation.report.pool import Pair
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.uid import UID_PATTERN
 
 LARGEST, DRAWN = 6, 6
 """Clusters of either kind."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evaluation.report.clusters import Clusters, read_clusters
-from evaluation.report.comparisons import Comparison, compare
-from evaluation.report.cuts import Cut, read_cuts
-from evaluation.report.failures import Failures, read_failures
-from evaluation.report.funnel import Step, funnel
-from evaluation.report.galleries import Card, make_cards
-from evaluation.report.models import ModelRun, read_models
-from evaluation.report.pool import Pool, read_pool
-from schemas import files, manifest
-from schemas.errors import InputError
-from schemas.manifest import Manifest
-from schemas.waterfall import Waterfall, read_waterfall
+from clipsieve.evaluation.report.clusters import Clusters, read_clusters
+from clipsieve.evaluation.report.comparisons import Comparison, compare
+from clipsieve.evaluation.report.cuts import Cut, read_cuts
+from clipsieve.evaluation.report.failures import Failures, read_failures
+from clipsieve.evaluation.report.funnel import Step, funnel
+from clipsieve.evaluation.report.galleries import Card, make_cards
+from clipsieve.evaluation.report.models import ModelRun, read_models
+from clipsieve.evaluation.report.pool import Pool, read_pool
+from clipsieve.schemas import files, manifest
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.waterfall import Waterfall, read_waterfall
 
 _NEEDED = {"shards": "download", "scores": "score", "selection": "select"}
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.hits import Hits, read_hits
-from evaluation.report.models import ModelRun, Result
-from evaluation.statistics import Estimate, paired_difference
+from clipsieve.evaluation.report.models import ModelRun, Result
+from clipsieve.evaluation.results.hits import Hits, read_hits
+from clipsieve.evaluation.statistics.intervals import Estimate
+from clipsieve.evaluation.statistics.paired import paired_difference
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from schemas import files, tables
+from clipsieve.schemas import files, tables
 
 _TOP = re.compile(r"top(\d+(?:\.\d+)?)")
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas import files, tables
-from schemas.outcomes import Consent, ErrorClass
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.outcomes import Consent, ErrorClass
 
 MOST_HOSTS = 10
 _HOSTS_COUNTED = 100_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from schemas.waterfall import RuleCounts, Waterfall
+from clipsieve.schemas.waterfall import RuleCounts, Waterfall
 
 SHADES = 5
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluation.report import words
-from evaluation.report.cuts import Cut
-from evaluation.report.models import ModelRun
-from evaluation.report.pool import Pool
+from clipsieve.evaluation.pages import words
+from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.models import ModelRun
+from clipsieve.evaluation.report.pool import Pool
 
 
 @dataclass(frozen=True)

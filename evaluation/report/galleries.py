@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from evaluation.report.pool import Pair, Pool
-from schemas import files, samples, tables
-from schemas.errors import InputError
-from schemas.samples import Sample
+from clipsieve.evaluation.report.pool import Pair, Pool
+from clipsieve.schemas import files, samples, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.samples import Sample
 
 THUMBNAIL_PIXELS = 128
 CAPTION_CHARS = 160

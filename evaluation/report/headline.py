@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.report import words
-from evaluation.report.comparisons import Comparison
-from evaluation.report.cuts import Cut
-from evaluation.report.funnel import Step
+from clipsieve.evaluation.pages import words
+from clipsieve.evaluation.report.comparisons import Comparison
+from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.funnel import Step
 
 MOST_NAMED = 6
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.cuts import Cut
 
 FINE_BINS = 8192
 """Bins of 1/4096 over cosine similarities from -1 to 1, as they are counted."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.report import words
-from evaluation.results import read_rows
-from schemas import files
-from schemas.manifest import Manifest
-from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
+from clipsieve.evaluation.pages import words
+from clipsieve.evaluation.results.tables import read_rows
+from clipsieve.schemas import files
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 
 
 @dataclass(frozen=True)

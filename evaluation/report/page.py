@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.report import clusters, filters, headline, views
-from evaluation.report.collect import Run, collect
-from evaluation.report.rendering import render_page
-from schemas import files, manifest
+from clipsieve.evaluation.pages.rendering import render_page
+from clipsieve.evaluation.report import clusters, filters, headline, views
+from clipsieve.evaluation.report.collect import Run, collect
+from clipsieve.schemas import files, manifest
 
 
 def run(run_dir: str) -> str:

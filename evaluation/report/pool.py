@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evaluation.report.cuts import Cut
-from evaluation.report.histogram import count_fine
-from schemas import files, tables
-from schemas.errors import InputError
+from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.histogram import count_fine
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
 
 PAIRS_PER_BAND = 12
 PAIRS_PER_SIDE = 6

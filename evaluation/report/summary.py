@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from evaluation.report import words
-from evaluation.report.models import Result, read_models
-from schemas.manifest import stages
+from clipsieve.evaluation.pages import words
+from clipsieve.evaluation.report.models import Result, read_models
+from clipsieve.schemas.manifest import stages
 
 
 def summary_table(run_dir: str) -> Table:

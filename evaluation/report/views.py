@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from evaluation.report import charts
-from evaluation.report.charts import DotRow, Scale
-from evaluation.report.collect import Run
-from evaluation.report.comparisons import Comparison
-from evaluation.report.cuts import Cut
-from evaluation.report.galleries import Card
-from evaluation.report.histogram import Stop, for_drawing, occupied, stops
-from evaluation.report.models import Result
-from evaluation.report.pool import Band, Pair, by_rank
-from evaluation.statistics import Estimate, wilson
+from clipsieve.evaluation.pages import charts
+from clipsieve.evaluation.pages.charts import DotRow, Scale
+from clipsieve.evaluation.report.collect import Run
+from clipsieve.evaluation.report.comparisons import Comparison
+from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.galleries import Card
+from clipsieve.evaluation.report.histogram import Stop, for_drawing, occupied, stops
+from clipsieve.evaluation.report.models import Result
+from clipsieve.evaluation.report.pool import Band, Pair, by_rank
+from clipsieve.evaluation.statistics.intervals import Estimate, wilson
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import bootstrap, rankdata
 
-from evaluation.statistics.intervals import CONFIDENCE, Estimate
+from clipsieve.evaluation.statistics.intervals import CONFIDENCE, Estimate
 
 _DRAWS = 1_000
 

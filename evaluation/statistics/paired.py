@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.statistics.intervals import Estimate, percentile_interval
+from clipsieve.evaluation.statistics.intervals import Estimate, percentile_interval
 
 DRAWS = 10_000
 _CHUNK_VALUES = 1 << 22

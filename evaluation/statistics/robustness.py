@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from schemas.errors import InputError
+from clipsieve.schemas.errors import InputError
 
 BENDS = {"imagenet-a": 0.5}
 """Of the shifts whose line has two pieces, the accuracy without a shift at which they meet."""

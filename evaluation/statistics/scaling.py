@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from evaluation.statistics.intervals import CONFIDENCE
-from schemas.errors import InputError
+from clipsieve.evaluation.statistics.intervals import CONFIDENCE
+from clipsieve.schemas.errors import InputError
 
 LEAST_POINTS = 4
 DRAWS = 200

@@ -1,6 +1,6 @@
 """Puts together what the builtin reference is trained on, and what it never sees: the quickstart's pairs and tasks.
 
-    python -m pipelines.builtin.pool --data LAB --out build/builtin
+    python -m clipsieve.pipelines.builtin.pool --data LAB --out build/builtin
 
 ``LAB`` holds openclipart.parquet and emoji.parquet. Openclipart is split by groups of near-duplicates: three in ten
 are held out; of these, public domain alone and at most twelve pairs a title, three quarters become
@@ -28,10 +28,10 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
-from pipelines.builtin.near_duplicates import group_near_duplicates, near_duplicates
-from pipelines.phash import perceptual_hash
-from schemas import files, samples
-from schemas.uid import uid_of
+from clipsieve.pipelines.builtin.near_duplicates import group_near_duplicates, near_duplicates
+from clipsieve.pipelines.images.phash import perceptual_hash
+from clipsieve.schemas import files, samples
+from clipsieve.schemas.uid import uid_of
 
 HELD_OUT = 0.30
 TASKS = 0.075

@@ -1,6 +1,6 @@
 """Puts a trained model in the package as the builtin reference: its weights in fp16, with where they came from.
 
-python -m pipelines.builtin.ship --model build/builtin/model
+python -m clipsieve.pipelines.builtin.ship --model build/builtin/model
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from schemas import files
-from schemas.manifest import manifest_path
-from schemas.models import CONFIG_NAME, WEIGHTS_NAME
-from schemas.tokenizer import MERGES_NAME
+from clipsieve.schemas import files
+from clipsieve.schemas.manifest import manifest_path
+from clipsieve.schemas.models import CONFIG_NAME, WEIGHTS_NAME
+from clipsieve.schemas.tokenizer import MERGES_NAME
 
 FOLDER = Path(__file__).parent
 

@@ -1,5 +1,1 @@
 """Dedup: which pairs repeat another, by their bytes, hashes, pixels or embeddings, or an image of an evaluation."""
-
-from pipelines.dedup.job import run
-
-__all__ = ["run"]

@@ -1,8 +1,8 @@
-"""`python -m pipelines.dedup`"""
+"""`python -m clipsieve.pipelines.dedup`"""
 
-from pipelines.command import run_command
-from pipelines.dedup import run
-from schemas.options import DedupOptions
+from clipsieve.pipelines.command import run_command
+from clipsieve.pipelines.dedup.job import run
+from clipsieve.schemas.options import DedupOptions
 
 if __name__ == "__main__":
     raise SystemExit(run_command(run, ("shards", "scores", "out"), DedupOptions))

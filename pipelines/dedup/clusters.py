@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import faiss
 import numpy as np
 
-from pipelines.dedup.search import groups_of
+from clipsieve.pipelines.dedup.search import groups_of
 
 PROBES = 3
 ROWS_PER_CLUSTER = 1000

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.dedup.clusters import Gather
-from pipelines.dedup.equal import EqualValues
-from pipelines.dedup.greedy import Finder
-from pipelines.dedup.images import TaskImages
-from pipelines.dedup.perceptual import NearHashes
-from pipelines.dedup.pictures import SamePictures
-from pipelines.dedup.pool import Pairs, shifted
-from pipelines.dedup.semantic import NearEmbeddings
-from pipelines.dedup.stacked import gather_by_rank, stack
-from pipelines.dedup.thumbnails import NearThumbnails, has_contrast
-from schemas import files
-from schemas.errors import InputError
-from schemas.options import DedupOptions
-from schemas.uid import uid_strings
+from clipsieve.pipelines.dedup.clusters import Gather
+from clipsieve.pipelines.dedup.exact import EqualValues
+from clipsieve.pipelines.dedup.greedy import Finder
+from clipsieve.pipelines.dedup.images import TaskImages
+from clipsieve.pipelines.dedup.perceptual import NearHashes
+from clipsieve.pipelines.dedup.pictures import SamePictures
+from clipsieve.pipelines.dedup.pool import Pairs, shifted
+from clipsieve.pipelines.dedup.semantic import NearEmbeddings
+from clipsieve.pipelines.dedup.stacked import gather_by_rank, stack
+from clipsieve.pipelines.dedup.thumbnail import NearThumbnails, has_contrast
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import DedupOptions
+from clipsieve.schemas.uid import uid_strings
 
 _BLOCK_ROWS = 65_536
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.dedup.thumbnails import SIDE, thumbnail_of
-from pipelines.embed import decode, embed
-from pipelines.images import ProcessedImage, process_image
-from schemas import files, tables
-from schemas.errors import InputError
-from schemas.models import LoadedModel
-from schemas.options import DownloadOptions
-from schemas.samples import Sample, iter_samples
+from clipsieve.pipelines.dedup.thumbnail import SIDE, thumbnail_of
+from clipsieve.pipelines.images.process import ProcessedImage, process_image
+from clipsieve.pipelines.score.embed import decode, embed
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.models import LoadedModel
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.samples import Sample, iter_samples
 
 _TASK_PREFIX, _TASK_SUFFIX = "wds_", "_test"
 _BATCH = 64

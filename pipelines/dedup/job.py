@@ -23,20 +23,20 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipelines import engine
-from pipelines.dedup.finders import Ranked, find_by
-from pipelines.dedup.greedy import Kept, keep_best
-from pipelines.dedup.images import digest_of_tasks, read_task_images, write_thumbnails
-from pipelines.dedup.pool import concatenate, read_pairs, score_files
-from pipelines.parts import folder_digest, part_of, write_parts
-from pipelines.progress import Reading, progress
-from pipelines.references import load_reference
-from schemas import files, manifest, tables
-from schemas.errors import InputError
-from schemas.lock import only_writer
-from schemas.manifest import Manifest, read_manifest
-from schemas.models import LoadedModel
-from schemas.options import DedupOptions
+from clipsieve.pipelines.dedup.finders import Ranked, find_by
+from clipsieve.pipelines.dedup.greedy import Kept, keep_best
+from clipsieve.pipelines.dedup.images import digest_of_tasks, read_task_images, write_thumbnails
+from clipsieve.pipelines.dedup.pool import concatenate, read_pairs, score_files
+from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine.parts import folder_digest, part_of, write_parts
+from clipsieve.pipelines.engine.progress import Reading, progress
+from clipsieve.pipelines.score.references import load_reference
+from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.lock import only_writer
+from clipsieve.schemas.manifest import Manifest, read_manifest
+from clipsieve.schemas.models import LoadedModel
+from clipsieve.schemas.options import DedupOptions
 
 PAIRS_PER_WORKER = 5_000
 """Pairs whose images are worth the seconds in which a worker process starts."""

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipelines.dedup.search import FirstSame, groups_of, search_group
+from clipsieve.pipelines.dedup.search import FirstSame, groups_of, search_group
 
 HASH_BITS = 64
 _REGULAR_BITS = (31, 33)

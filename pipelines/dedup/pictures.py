@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipelines.dedup.images import as_stored
-from pipelines.dedup.same import Picture, are_same, picture_of
-from pipelines.embed import decode
-from schemas import files
-from schemas.samples import parse_samples
+from clipsieve.pipelines.dedup.images import as_stored
+from clipsieve.pipelines.dedup.same import Picture, are_same, picture_of
+from clipsieve.pipelines.score.embed import decode
+from clipsieve.schemas import files
+from clipsieve.schemas.samples import parse_samples
 
 _THREADS = 8
 _PICTURES = 2048

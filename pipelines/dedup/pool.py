@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.rows import read_placed_rows, read_rows
-from pipelines.thresholds import descending_key
-from schemas import files, tables
-from schemas.errors import InputError
-from schemas.uid import uid_bytes
+from clipsieve.pipelines.select.thresholds import descending_key
+from clipsieve.pipelines.shards.rows import read_placed_rows, read_rows
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.uid import uid_bytes
 
 _HASHES = {"sha256": 64, "phash": 16}
 """Columns of the shards, and their hex digits; of a sha256 the first half is compared."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.dedup.clusters import Gather, cluster
-from pipelines.dedup.search import Near, search_clusters
+from clipsieve.pipelines.dedup.clusters import Gather, cluster
+from clipsieve.pipelines.dedup.search import Near, search_clusters
 
 _ROUNDING = 1e-4
 """How far a block product of unit vectors in float32 may be from their true cosine."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.errors import ClipsieveError, InputError
 
 
 def stack(parts: Iterable[tuple[str, np.ndarray]], path: Path) -> np.ndarray:

@@ -4,8 +4,3 @@ urls.py and addresses.py decide what may be asked for and where a connection may
 it goes nowhere else, robots_txt.py, robots.py and tdm.py read the owner's wish, client.py asks, hosts.py gives
 turns at a host, breaker.py and network.py tell a server's failure from the network's, fetcher.py is the whole.
 """
-
-from pipelines.fetch.addresses import parse_allowed_hosts
-from pipelines.fetch.fetcher import Fetched, Fetcher, open_fetcher
-
-__all__ = ["Fetched", "Fetcher", "open_fetcher", "parse_allowed_hosts"]

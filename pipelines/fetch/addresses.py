@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from schemas.errors import InputError
+from clipsieve.schemas.errors import InputError
 
 AllowedHosts = frozenset[tuple[str, int]]
 """(host, port) pairs that may be anywhere: names in lower case, addresses as Python spells them."""

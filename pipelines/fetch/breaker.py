@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Generic, TypeVar
 
-from schemas.errors import NetworkGoneError
+from clipsieve.schemas.errors import NetworkGoneError
 
 Reference = TypeVar("Reference")
 

@@ -14,13 +14,13 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from pipelines.fetch.failure import FetchError, failure_of
-from pipelines.fetch.handler import BoundedHandler
-from pipelines.fetch.resolver import PublicResolver
-from pipelines.fetch.robots_txt import MAX_ROBOTS_BYTES
-from pipelines.fetch.urls import encodable
-from schemas.options import DownloadOptions
-from schemas.outcomes import Consent, ErrorClass
+from clipsieve.pipelines.fetch.failure import FetchError, failure_of
+from clipsieve.pipelines.fetch.handler import BoundedHandler
+from clipsieve.pipelines.fetch.resolver import PublicResolver
+from clipsieve.pipelines.fetch.robots_txt import MAX_ROBOTS_BYTES
+from clipsieve.pipelines.fetch.urls import encodable
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.outcomes import Consent, ErrorClass
 
 MAX_HEADERS = 128
 MAX_HEADER_BYTES = 16_384

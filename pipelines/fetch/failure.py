@@ -12,8 +12,8 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from aiohttp.http_exceptions import BadHttpMessage, ContentLengthError, TransferEncodingError
 
-from schemas.errors import ClipsieveError
-from schemas.outcomes import ErrorClass, may_pass
+from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.outcomes import ErrorClass, may_pass
 
 NO_ROUTE = frozenset({errno.ENETUNREACH, errno.ENETDOWN})
 _CUT = (ContentLengthError, TransferEncodingError)  # the connection's end came before the body's

@@ -11,18 +11,18 @@ from datetime import datetime, timezone
 import aiohttp
 from yarl import URL
 
-from pipelines.fetch.addresses import parse_allowed_hosts
-from pipelines.fetch.client import Client, Take, Trail, read_body, read_start, redirect_of
-from pipelines.fetch.failure import FetchError
-from pipelines.fetch.hosts import Hosts, host_of
-from pipelines.fetch.network import Network
-from pipelines.fetch.resolver import PublicResolver
-from pipelines.fetch.retry import backoff_seconds, retry_after_seconds
-from pipelines.fetch.robots import header_opt_out
-from pipelines.fetch.robots_txt import MAX_ROBOTS_BYTES, RobotsAnswer, RobotsTxt, RobotsUnreachableError
-from pipelines.fetch.urls import encodable, parse_redirect, parse_url
-from schemas.options import DownloadOptions
-from schemas.outcomes import Consent, ErrorClass
+from clipsieve.pipelines.fetch.addresses import parse_allowed_hosts
+from clipsieve.pipelines.fetch.client import Client, Take, Trail, read_body, read_start, redirect_of
+from clipsieve.pipelines.fetch.failure import FetchError
+from clipsieve.pipelines.fetch.hosts import Hosts, host_of
+from clipsieve.pipelines.fetch.network import Network
+from clipsieve.pipelines.fetch.resolver import PublicResolver
+from clipsieve.pipelines.fetch.retry import backoff_seconds, retry_after_seconds
+from clipsieve.pipelines.fetch.robots import header_opt_out
+from clipsieve.pipelines.fetch.robots_txt import MAX_ROBOTS_BYTES, RobotsAnswer, RobotsTxt, RobotsUnreachableError
+from clipsieve.pipelines.fetch.urls import encodable, parse_redirect, parse_url
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.outcomes import Consent, ErrorClass
 
 _ROBOTS_REDIRECTS = 5  # RFC 9309, section 2.3.1.2
 _BUSY_STATUSES = frozenset({429, 503})  # those that Retry-After says something of (RFC 9110 and 6585)

@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 
-from pipelines.fetch.failure import FetchError
-from schemas.outcomes import ErrorClass
+from clipsieve.pipelines.fetch.failure import FetchError
+from clipsieve.schemas.outcomes import ErrorClass
 
 MAX_INTERIM_ANSWERS = 16
 

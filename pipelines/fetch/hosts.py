@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from pipelines.fetch.failure import FetchError
-from schemas.outcomes import ErrorClass
+from clipsieve.pipelines.fetch.failure import FetchError
+from clipsieve.schemas.outcomes import ErrorClass
 
 _LONGEST_PAUSE = 3600.0
 _SWEEP = 1024  # entries at which idle ones are first looked for

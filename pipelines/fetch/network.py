@@ -6,10 +6,10 @@ import asyncio
 
 from yarl import URL
 
-from pipelines.fetch.breaker import Breaker, Evidence
-from pipelines.fetch.failure import NO_ROUTE, Doubt, FetchError, ResolveError
-from pipelines.fetch.hosts import Host, host_of
-from pipelines.fetch.resolver import PublicResolver
+from clipsieve.pipelines.fetch.breaker import Breaker, Evidence
+from clipsieve.pipelines.fetch.failure import NO_ROUTE, Doubt, FetchError, ResolveError
+from clipsieve.pipelines.fetch.hosts import Host, host_of
+from clipsieve.pipelines.fetch.resolver import PublicResolver
 
 
 class Network:

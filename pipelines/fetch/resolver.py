@@ -15,11 +15,11 @@ import pycares
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pycares import errno as ares
 
-from pipelines.fetch.addresses import AllowedHosts, is_public
-from pipelines.fetch.breaker import Evidence
-from pipelines.fetch.failure import Doubt, FetchError, ResolveError
-from schemas.errors import InputError
-from schemas.outcomes import ErrorClass
+from clipsieve.pipelines.fetch.addresses import AllowedHosts, is_public
+from clipsieve.pipelines.fetch.breaker import Evidence
+from clipsieve.pipelines.fetch.failure import Doubt, FetchError, ResolveError
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.outcomes import ErrorClass
 
 _MAX_NAMES = 16_384
 _MAX_ADDRESSES = 8  # of one name; each may cost a connection attempt

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from multidict import MultiMapping
 
-from pipelines.fetch.tdm import TDM_HEADER, reserves
-from schemas.outcomes import Consent
+from clipsieve.pipelines.fetch.tdm import TDM_HEADER, reserves
+from clipsieve.schemas.outcomes import Consent
 
 ROBOTS_HEADER = "X-Robots-Tag"
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from protego import Protego
 from yarl import URL
 
-from schemas.outcomes import ErrorClass, may_pass
+from clipsieve.schemas.outcomes import ErrorClass, may_pass
 
 MAX_ROBOTS_BYTES = 500 * 1024
 """How much of a robots.txt is read; RFC 9309, section 2.5, asks for no less."""

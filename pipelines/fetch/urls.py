@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from yarl import URL
 
-from pipelines.fetch.addresses import AllowedHosts, is_public, literal_address
-from pipelines.fetch.failure import FetchError
-from schemas.outcomes import ErrorClass
+from clipsieve.pipelines.fetch.addresses import AllowedHosts, is_public, literal_address
+from clipsieve.pipelines.fetch.failure import FetchError
+from clipsieve.schemas.outcomes import ErrorClass
 
 
 def parse_url(text: str, allowed: AllowedHosts) -> URL:

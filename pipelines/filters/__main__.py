@@ -1,8 +1,8 @@
-"""`python -m pipelines.filters`"""
+"""`python -m clipsieve.pipelines.filters`"""
 
-from pipelines.command import run_command
-from pipelines.filters import run
-from schemas.options import FilterOptions
+from clipsieve.pipelines.command import run_command
+from clipsieve.pipelines.filters.job import run
+from clipsieve.schemas.options import FilterOptions
 
 if __name__ == "__main__":
     raise SystemExit(run_command(run, ("scores", "out"), FilterOptions))

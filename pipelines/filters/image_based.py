@@ -20,10 +20,10 @@ import faiss
 import numpy as np
 from apache_beam.pvalue import AsIter, AsSingleton
 
-from pipelines import thresholds
-from pipelines.filters.pool import Pool, Rows
-from schemas import files, tables
-from schemas.errors import InputError
+from clipsieve.pipelines.filters.pool import Pool, Rows
+from clipsieve.pipelines.select import thresholds
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
 
 SAMPLE_PER_CLUSTER = 64
 ITERATIONS = 20

@@ -17,19 +17,19 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsSingleton
 
-from pipelines import engine
-from pipelines.filters.pool import Pool
-from pipelines.filters.registry import parse_rules
-from pipelines.filters.rule import Rule
-from pipelines.filters.verdicts import Tally, add, tally_file, verdict_table, waterfall_of
-from pipelines.parts import ListParts, folder_digest, part_of, read_parts
-from pipelines.progress import Reading, progress
-from schemas import files, manifest, tables
-from schemas.errors import InputError
-from schemas.lock import only_writer
-from schemas.manifest import Manifest
-from schemas.options import FilterOptions
-from schemas.waterfall import read_waterfall, write_waterfall
+from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts
+from clipsieve.pipelines.engine.progress import Reading, progress
+from clipsieve.pipelines.filters.pool import Pool
+from clipsieve.pipelines.filters.registry import parse_rules
+from clipsieve.pipelines.filters.rule import Rule
+from clipsieve.pipelines.filters.verdicts import Tally, add, tally_file, verdict_table, waterfall_of
+from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.lock import only_writer
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.options import FilterOptions
+from clipsieve.schemas.waterfall import read_waterfall, write_waterfall
 
 FILES_PER_WORKER = 8
 """Score files of 10,000 pairs that are worth the seconds in which a worker process starts."""

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.filters.signals import SIGNALS
-from pipelines.pairs import CAPTION_NAMES
-from pipelines.rows import read_rows
-from schemas import files, tables
-from schemas.errors import InputError
-from schemas.uid import uid_bytes
+from clipsieve.pipelines.filters.signals import SIGNALS
+from clipsieve.pipelines.pairs.table import CAPTION_NAMES
+from clipsieve.pipelines.shards.rows import read_rows
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.uid import uid_bytes
 
 
 @dataclass(frozen=True)

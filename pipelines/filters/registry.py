@@ -17,13 +17,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from pipelines.filters.image_based import ImageBased
-from pipelines.filters.repeats import RepeatedCaption, RepeatedImage
-from pipelines.filters.rule import Condition, Judge, Rule
-from pipelines.filters.top import Top
-from pipelines.where import parse_where
-from schemas.errors import InputError
-from schemas.tables import FILTERS
+from clipsieve.pipelines.filters.image_based import ImageBased
+from clipsieve.pipelines.filters.repeats import RepeatedCaption, RepeatedImage
+from clipsieve.pipelines.filters.rule import Condition, Judge, Rule
+from clipsieve.pipelines.filters.top import Top
+from clipsieve.pipelines.select.where import parse_where
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.tables import FILTERS
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton
 
-from pipelines.duplicates import bucket_count, split_buckets
-from pipelines.filters.pool import Pool, Rows
-from schemas.errors import InputError
-from schemas.text_buffers import text_bytes
+from clipsieve.pipelines.download.duplicates import bucket_count, split_buckets
+from clipsieve.pipelines.filters.pool import Pool, Rows
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.text_buffers import text_bytes
 
 BIN_BITS = 22
 _HASH_BYTES = 8

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import apache_beam as beam
 import numpy as np
 
-from pipelines.filters.pool import Pool, Rows
-from pipelines.where import Where
-from schemas.errors import InputError
+from clipsieve.pipelines.filters.pool import Pool, Rows
+from clipsieve.pipelines.select.where import Where
+from clipsieve.schemas.errors import InputError
 
 
 class Judge(Protocol):
@@ -44,7 +44,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Condition:
-    """Keeps the pairs for which a condition on columns is true (pipelines/where.py)."""
+    """Keeps the pairs for which a condition on columns is true (pipelines/select/where.py)."""
 
     where: Where
 

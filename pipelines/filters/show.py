@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.filters.registry import NAMED, SETS
-from pipelines.filters.signals import SIGNALS
-from schemas.waterfall import read_waterfall
+from clipsieve.pipelines.filters.registry import NAMED, SETS
+from clipsieve.pipelines.filters.signals import SIGNALS
+from clipsieve.schemas.waterfall import read_waterfall
 
 
 def waterfall_table(folder: str) -> Table:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.filters.captions import is_file_name, is_markup
-from pipelines.language import identify
+from clipsieve.pipelines.filters.captions import is_file_name, is_markup
+from clipsieve.pipelines.score.language import identify
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipelines import selection
-from pipelines.filters.pool import Pool, Rows
-from pipelines.scored import Scored, Sources
-from pipelines.select import Pass
-from pipelines.selection import Plan, Subset
-from schemas.options import SelectOptions, parse_options
+from clipsieve.pipelines.filters.pool import Pool, Rows
+from clipsieve.pipelines.select import plan as selection
+from clipsieve.pipelines.select.job import Pass
+from clipsieve.pipelines.select.plan import Plan, Subset
+from clipsieve.pipelines.select.scored import Scored, Sources
+from clipsieve.schemas.options import SelectOptions, parse_options
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from schemas import tables
-from schemas.waterfall import RuleCounts, Waterfall
+from clipsieve.schemas import tables
+from clipsieve.schemas.waterfall import RuleCounts, Waterfall
 
 
 def verdict_table(uids: pa.Array, reasons: Sequence[str], rejected: np.ndarray) -> pa.Table:

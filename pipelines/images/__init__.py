@@ -5,7 +5,3 @@
 Beyond img2dataset: the format is told by its first bytes, sizes are judged before anything is decoded, a truncated
 JPEG is an error, EXIF orientation is applied, and 16-bit, CMYK and palette images are converted.
 """
-
-from pipelines.images.process import ImageFailure, ProcessedImage, process_image
-
-__all__ = ["ImageFailure", "ProcessedImage", "process_image"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from pipelines.images import jpeg
-from pipelines.images.header import Header
+from clipsieve.pipelines.images import jpeg
+from clipsieve.pipelines.images.header import Header
 
 _FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 _MODES = ("1", "L", "P", "RGB")

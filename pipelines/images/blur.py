@@ -9,8 +9,8 @@ from functools import cache
 
 import numpy as np
 
-from pipelines.images.errors import ImageError
-from schemas.outcomes import ErrorClass
+from clipsieve.pipelines.images.errors import ImageError
+from clipsieve.schemas.outcomes import ErrorClass
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as shares of the width and height, from the upper left corner."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipelines.images.header import Header
+from clipsieve.pipelines.images.header import Header
 
 SCALES = (8, 4, 2)
 """Reductions that a JPEG's decoder makes for less than its whole work (libjpeg's scaled inverse DCT)."""

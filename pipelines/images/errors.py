@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.outcomes import ErrorClass
+from clipsieve.schemas.outcomes import ErrorClass
 
 
 class ImageError(Exception):

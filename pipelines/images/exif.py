@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import exifread
 from PIL import Image
 
-from pipelines.images.header import Header
-from pipelines.images.metered import MeteredReader
+from clipsieve.pipelines.images.header import Header
+from clipsieve.pipelines.images.metered import MeteredReader
 
 _MAX_READS = 1 << 14  # ten times those of a camera's full block
 _MAX_SIZE = 1 << 17

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from pipelines.images.errors import ImageError
-from pipelines.images.jpeg import JpegHeader, count_scans, read_jpeg_header
-from pipelines.images.metered import MeteredReader
-from schemas.options import DownloadOptions
-from schemas.outcomes import ErrorClass
+from clipsieve.pipelines.images.errors import ImageError
+from clipsieve.pipelines.images.jpeg import JpegHeader, count_scans, read_jpeg_header
+from clipsieve.pipelines.images.metered import MeteredReader
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.outcomes import ErrorClass
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """Pillow's names of the formats that are read; of an animation, the first frame."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.images.bare import is_bare
-from pipelines.images.blur import Box, blur, read_boxes, turn_box
-from pipelines.images.decode import SCALES, decode, turn
-from pipelines.images.errors import ImageError
-from pipelines.images.exif import read_exif
-from pipelines.images.header import read_header
-from pipelines.images.resize import ResizePlan, crop_or_pad, plan_resize, resize
-from pipelines.phash import perceptual_hash
-from schemas.options import DownloadOptions
-from schemas.outcomes import ErrorClass
+from clipsieve.pipelines.images.bare import is_bare
+from clipsieve.pipelines.images.blur import Box, blur, read_boxes, turn_box
+from clipsieve.pipelines.images.decode import SCALES, decode, turn
+from clipsieve.pipelines.images.errors import ImageError
+from clipsieve.pipelines.images.exif import read_exif
+from clipsieve.pipelines.images.header import read_header
+from clipsieve.pipelines.images.phash import perceptual_hash
+from clipsieve.pipelines.images.resize import ResizePlan, crop_or_pad, plan_resize, resize
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.outcomes import ErrorClass
 
 _QUALITY = {"jpg": cv2.IMWRITE_JPEG_QUALITY, "png": cv2.IMWRITE_PNG_COMPRESSION, "webp": cv2.IMWRITE_WEBP_QUALITY}
 _HASHED_SIDE = 160

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.images.errors import ImageError
-from schemas.options import DownloadOptions
-from schemas.outcomes import ErrorClass
+from clipsieve.pipelines.images.errors import ImageError
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.outcomes import ErrorClass
 
 _MAX_SIDES = {"jpg": 65_500, "png": 1_000_000, "webp": 16_383}
 """Longest side that a format's library writes."""

@@ -16,9 +16,9 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.quickstart.web import HOST, Behaviour, Page, serve
-from schemas import files
-from schemas.errors import InputError
+from clipsieve.pipelines.quickstart.web import HOST, Behaviour, Page, serve
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
 
 SWAPPED_SHARE = 0.5
 """Share of the pairs that get another pair's caption: the noise that the reference is to find."""

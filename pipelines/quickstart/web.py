@@ -17,7 +17,7 @@ from enum import Enum
 
 from aiohttp import web
 
-from schemas.errors import InputError
+from clipsieve.schemas.errors import InputError
 
 HOST = "127.0.0.1"
 PRIVATE_URL = "http://10.0.0.1/private.png"

@@ -11,17 +11,17 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pipelines import download
-from pipelines.dead_letters import write_dead_letters
-from pipelines.filters.verdicts import count_waterfall
-from pipelines.parts import Part, folder_digest, part_of, read_parts, write_parts
-from pipelines.retry import shards_by_pass
-from pipelines.shards import ShardStats, read_stats, stats_path
-from pipelines.takedown.plan import THREADS, Plan
-from schemas import files, tables
-from schemas.manifest import Manifest
-from schemas.uid import UID_PATTERN
-from schemas.waterfall import read_waterfall, write_waterfall
+from clipsieve.pipelines.download import job as download
+from clipsieve.pipelines.download.dead_letters import write_dead_letters
+from clipsieve.pipelines.download.passes import shards_by_pass
+from clipsieve.pipelines.engine.parts import Part, folder_digest, part_of, read_parts, write_parts
+from clipsieve.pipelines.filters.verdicts import count_waterfall
+from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
+from clipsieve.pipelines.takedown.plan import THREADS, Plan
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.uid import UID_PATTERN
+from clipsieve.schemas.waterfall import read_waterfall, write_waterfall
 
 
 @dataclass(frozen=True)

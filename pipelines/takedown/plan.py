@@ -16,15 +16,15 @@ from functools import partial
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.run_folders import MODEL_STAGES, SHARD_STAGES
-from schemas import files, manifest, tables
-from schemas.errors import InputError
-from schemas.manifest import Manifest
-from schemas.members import as_strings, find, load_members, write_members
-from schemas.opt_out import OptOut
-from schemas.samples import list_shards
-from schemas.tables import SHARDS
-from schemas.uid import from_u64_pairs, uid_bytes
+from clipsieve.pipelines.run_folders import MODEL_STAGES, SHARD_STAGES
+from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.members import as_strings, find, load_members, write_members
+from clipsieve.schemas.opt_out import OptOut
+from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.tables import SHARDS
+from clipsieve.schemas.uid import from_u64_pairs, uid_bytes
 
 THREADS = 16
 BLOCK_UIDS = 1 << 20

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.takedown.plan import iter_npy
-from schemas import files, tables
-from schemas.errors import InputError
-from schemas.members import find
-from schemas.uid import UID_U64_PAIR, from_u64_pairs, uid_bytes
+from clipsieve.pipelines.takedown.plan import iter_npy
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.members import find
+from clipsieve.schemas.uid import UID_U64_PAIR, from_u64_pairs, uid_bytes
 
 
 def take_from_file(path: str, uids: np.ndarray) -> None:

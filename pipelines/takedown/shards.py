@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from pipelines.ends import Ends, end_name
-from pipelines.shards import count_ends, read_stats, stats_path, write_stats
-from pipelines.tars import end_of_archive
-from schemas import files, tables
-from schemas.errors import InputError
-from schemas.members import find
-from schemas.outcomes import Consent, ErrorClass, Status, may_pass
-from schemas.tables import SHARDS
-from schemas.uid import uid_bytes
+from clipsieve.pipelines.shards.ends import Ends, end_name
+from clipsieve.pipelines.shards.tars import end_of_archive
+from clipsieve.pipelines.shards.writer import count_ends, read_stats, stats_path, write_stats
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.members import find
+from clipsieve.schemas.outcomes import Consent, ErrorClass, Status, may_pass
+from clipsieve.schemas.tables import SHARDS
+from clipsieve.schemas.uid import uid_bytes
 
 TAKEN_DOWN = "taken down"
 """The error_message of a row that was taken down."""

@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.takedown.plan import Plan
+from clipsieve.pipelines.takedown.plan import Plan
 
 
 def show(plan: Plan, run_dir: str, dry_run: bool) -> Group:

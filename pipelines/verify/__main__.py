@@ -1,22 +1,22 @@
-"""`python -m pipelines.verify RUN_FOLDER`"""
+"""`python -m clipsieve.pipelines.verify RUN_FOLDER`"""
 
 from __future__ import annotations
 
 import sys
 
-from pipelines.verify import run
-from schemas.errors import ClipsieveError
+from clipsieve.pipelines.verify.job import run
+from clipsieve.schemas.errors import ClipsieveError
 
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
-        print("usage: python -m pipelines.verify RUN_FOLDER", file=sys.stderr)
+        print("usage: python -m clipsieve.pipelines.verify RUN_FOLDER", file=sys.stderr)
         return 2
     try:
         for check in run(arguments[0]):
             print(f"ok  {check.what}: {check.detail}")
     except ClipsieveError as error:
-        print(f"pipelines.verify: {error}", file=sys.stderr)
+        print(f"clipsieve.pipelines.verify: {error}", file=sys.stderr)
         return error.exit_status
     return 0
 

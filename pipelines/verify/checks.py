@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.parts import folder_digest, part_of, read_parts
-from schemas import files
-from schemas.errors import ClipsieveError
-from schemas.manifest import Manifest, read_manifest
-from schemas.members import as_raw
-from schemas.uid import uid_strings
+from clipsieve.pipelines.engine.parts import folder_digest, part_of, read_parts
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.manifest import Manifest, read_manifest
+from clipsieve.schemas.members import as_raw
+from clipsieve.schemas.uid import uid_strings
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
-from schemas import files, tables
-from schemas.manifest import Manifest
-from schemas.members import as_strings
-from schemas.uid import UID_PATTERN, uid_bytes
+from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.members import as_strings
+from clipsieve.schemas.uid import UID_PATTERN, uid_bytes
 
 
 def check_dedup(folder: str, scores: str) -> Check:

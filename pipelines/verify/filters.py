@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.filters.verdicts import count_waterfall
-from pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
-from schemas import files, tables
-from schemas.waterfall import read_waterfall
+from clipsieve.pipelines.filters.verdicts import count_waterfall
+from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.waterfall import read_waterfall
 
 
 def check_filters(folder: str, scores: str) -> Check:

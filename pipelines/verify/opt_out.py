@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.rows import read_rows
-from pipelines.verify.checks import Check, expect
-from schemas import files, manifest, tables
-from schemas.members import as_raw, read_members
-from schemas.opt_out import INPUT_NAME, OptOut
-from schemas.samples import list_shards
-from schemas.uid import uid_bytes, uid_strings
+from clipsieve.pipelines.shards.rows import read_rows
+from clipsieve.pipelines.verify.checks import Check, expect
+from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.members import as_raw, read_members
+from clipsieve.schemas.opt_out import INPUT_NAME, OptOut
+from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.uid import uid_bytes, uid_strings
 
 _NAME = "opt-out list"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.download_plan import Slice
-from pipelines.pairs import iter_rows, open_pairs, parquet_files
-from pipelines.retry import shards_by_pass
-from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
-from schemas import files, tables
-from schemas.manifest import input_digest
-from schemas.members import as_strings
-from schemas.uid import uid_bytes
+from clipsieve.pipelines.download.passes import shards_by_pass
+from clipsieve.pipelines.pairs.plan import Slice
+from clipsieve.pipelines.pairs.table import iter_rows, open_pairs, parquet_files
+from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.manifest import input_digest
+from clipsieve.schemas.members import as_strings
+from clipsieve.schemas.uid import uid_bytes
 
 
 def check_pairs(table: str, shards: str) -> Check:

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from pipelines.dead_letters import dead_letters_path, iter_dead_letters, iter_failures
-from pipelines.retry import shards_by_pass
-from pipelines.shards import read_stats, stats_path
-from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
-from schemas import files, tables
-from schemas.manifest import Manifest
-from schemas.outcomes import ErrorClass, Status
-from schemas.tables import DEAD_LETTERS, SHARDS
+from clipsieve.pipelines.download.dead_letters import dead_letters_path, iter_dead_letters, iter_failures
+from clipsieve.pipelines.download.passes import shards_by_pass
+from clipsieve.pipelines.shards.writer import read_stats, stats_path
+from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.outcomes import ErrorClass, Status
+from clipsieve.schemas.tables import DEAD_LETTERS, SHARDS
 
 
 def check_passes(folder: str) -> Check:

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipelines.parts import folder_digest, read_parts
-from pipelines.reshard import MISSING
-from pipelines.rows import read_placed_rows
-from pipelines.tars import is_sample, rename_members
-from pipelines.verify.checks import Check, expect, expect_same_members, finished_manifest
-from pipelines.verify.shards import check_tar
-from schemas import files, tables
-from schemas.manifest import Manifest
-from schemas.members import as_raw, as_strings, find, read_subset
-from schemas.opt_out import OPTED_OUT
-from schemas.samples import list_shards
-from schemas.uid import uid_bytes, uid_strings
+from clipsieve.pipelines.engine.parts import folder_digest, read_parts
+from clipsieve.pipelines.reshard.job import MISSING
+from clipsieve.pipelines.shards.rows import read_placed_rows
+from clipsieve.pipelines.shards.tars import is_sample, rename_members
+from clipsieve.pipelines.verify.checks import Check, expect, expect_same_members, finished_manifest
+from clipsieve.pipelines.verify.shards import check_tar
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.members import as_raw, as_strings, find, read_subset
+from clipsieve.schemas.opt_out import OPTED_OUT
+from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.uid import uid_bytes, uid_strings
 
 _COMPARED_AT_A_TIME = 256
 _PLACE = ("key", "tar_offset", "tar_size")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.compute as pc
 
-from pipelines.rows import read_rows
-from pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
-from schemas import files, tables
-from schemas.opt_out import OPTED_OUT
-from schemas.samples import list_shards
+from clipsieve.pipelines.shards.rows import read_rows
+from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.opt_out import OPTED_OUT
+from clipsieve.schemas.samples import list_shards
 
 
 def check_scores(folder: str, shards: str) -> Check:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.selection import STRATA
-from pipelines.thresholds import equal_shares, hash_of, unit_interval
-from pipelines.verify.checks import (
+from clipsieve.pipelines.select.plan import STRATA
+from clipsieve.pipelines.select.thresholds import equal_shares, hash_of, unit_interval
+from clipsieve.pipelines.verify.checks import (
     Check,
     expect,
     expect_equal,
@@ -19,13 +19,13 @@ from pipelines.verify.checks import (
     expect_same_members,
     finished_manifest,
 )
-from pipelines.verify.shards import expect_unique
-from schemas import files, tables
-from schemas.manifest import Manifest
-from schemas.members import as_raw, as_strings, find, read_members
-from schemas.options import SelectOptions, parse_combination
-from schemas.sizes import size_name
-from schemas.uid import uid_bytes
+from clipsieve.pipelines.verify.shards import expect_unique
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.members import as_raw, as_strings, find, read_members
+from clipsieve.schemas.options import SelectOptions, parse_combination
+from clipsieve.schemas.sizes import size_name
+from clipsieve.schemas.uid import uid_bytes
 
 _Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

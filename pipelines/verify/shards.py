@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.retry import shards_by_pass
-from pipelines.shards import ShardStats, read_stats, stats_path
-from pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
-from schemas import files, tables
-from schemas.members import as_raw, as_strings
-from schemas.outcomes import Status
-from schemas.samples import IMAGE_EXTENSIONS, Sample, iter_samples, list_shards
-from schemas.uid import uid_bytes, uid_strings
+from clipsieve.pipelines.download.passes import shards_by_pass
+from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
+from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.members import as_raw, as_strings
+from clipsieve.schemas.outcomes import Status
+from clipsieve.schemas.samples import IMAGE_EXTENSIONS, Sample, iter_samples, list_shards
+from clipsieve.schemas.uid import uid_bytes, uid_strings
 
 
 def check_shards(folder: str) -> Check:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyarrow.compute as pc
 
-from pipelines.takedown.plan import read_plan
-from pipelines.takedown.shards import TAKEN_DOWN
-from pipelines.verify.checks import Check, expect
-from schemas import files, manifest, tables
-from schemas.samples import list_shards
+from clipsieve.pipelines.takedown.plan import read_plan
+from clipsieve.pipelines.takedown.shards import TAKEN_DOWN
+from clipsieve.pipelines.verify.checks import Check, expect
+from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.samples import list_shards
 
 _NAME = "takedowns"
 

@@ -5,16 +5,16 @@ A stage's options come from the command line (flags.py) or from a YAML recipe, a
 
 from __future__ import annotations
 
-from schemas.options.base import Options, parse_options
-from schemas.options.dedup import DedupOptions
-from schemas.options.download import DownloadOptions
-from schemas.options.evaluate import EvaluateOptions
-from schemas.options.filter import FilterOptions
-from schemas.options.reshard import ReshardOptions
-from schemas.options.score import STORED, ScoreOptions
-from schemas.options.select import SelectOptions, parse_combination
-from schemas.options.tokenizer import TokenizerOptions
-from schemas.options.train import TrainOptions
+from clipsieve.schemas.options.base import Options, parse_options
+from clipsieve.schemas.options.dedup import DedupOptions
+from clipsieve.schemas.options.download import DownloadOptions
+from clipsieve.schemas.options.evaluate import EvaluateOptions
+from clipsieve.schemas.options.filter import FilterOptions
+from clipsieve.schemas.options.reshard import ReshardOptions
+from clipsieve.schemas.options.score import STORED, ScoreOptions
+from clipsieve.schemas.options.select import SelectOptions, parse_combination
+from clipsieve.schemas.options.tokenizer import TokenizerOptions
+from clipsieve.schemas.options.train import TrainOptions
 
 __all__ = [
     "STAGE_OPTIONS",

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from schemas.errors import InputError
-from schemas.sizes import parse_size
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.sizes import parse_size
 
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]

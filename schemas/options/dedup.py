@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.options.base import Options, Seed
+from clipsieve.schemas.options.base import Options, Seed
 
 
 class DedupOptions(Options):

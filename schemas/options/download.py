@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.options.base import Options, Positive, Seconds
+from clipsieve.schemas.options.base import Options, Positive, Seconds
 
 
 class DownloadOptions(Options):

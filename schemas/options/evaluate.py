@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.options.base import Names, Options, Positive
+from clipsieve.schemas.options.base import Names, Options, Positive
 
 
 class EvaluateOptions(Options):

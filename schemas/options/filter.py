@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from schemas.options.base import Options
+from clipsieve.schemas.options.base import Options
 
 
 class FilterOptions(Options):

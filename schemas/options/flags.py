@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from schemas.errors import InputError
-from schemas.options.base import Options, parse_options
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options.base import Options, parse_options
 
 Out = Annotated[str, typer.Option("--out", help="folder to write")]
 OptOutList = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.options.base import Options, Positive
+from clipsieve.schemas.options.base import Options, Positive
 
 STORED = "stored"
 """The reference that is no model: image and text embeddings that lie in the folder already."""

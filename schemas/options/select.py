@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from schemas.options.base import Count, Options, Seed
-from schemas.sizes import parse_size, size_name
+from clipsieve.schemas.options.base import Count, Options, Seed
+from clipsieve.schemas.sizes import parse_size, size_name
 
 Fraction = Annotated[float, Field(gt=0, le=100)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from schemas.options.base import Count, Options, Positive, Seed
+from clipsieve.schemas.options.base import Count, Options, Positive, Seed
 
 
 class TokenizerOptions(Options):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.options.base import Count, Options, Positive, Seconds, Seed
+from clipsieve.schemas.options.base import Count, Options, Positive, Seconds, Seed
 
 
 class TrainOptions(Options):

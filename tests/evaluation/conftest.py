@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.features import Features
-from schemas.models import LoadedModel, load_model, save_model
+from clipsieve.evaluation.features.cache import Features
+from clipsieve.schemas.models import LoadedModel, load_model, save_model
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 MODEL_CFG = {

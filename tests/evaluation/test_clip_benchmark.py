@@ -27,14 +27,14 @@ from benchmarks.peer_tasks import (
     write_folder,
     write_tasks,
 )
-from evaluation.datasets import read_task
-from evaluation.evaluate import run
-from evaluation.features import Features
-from evaluation.task import RetrievalTask
-from schemas.models import load_model
-from schemas.options import EvaluateOptions
+from clipsieve.evaluation.datasets.read import read_task
+from clipsieve.evaluation.datasets.task import RetrievalTask
+from clipsieve.evaluation.evaluate import run
+from clipsieve.evaluation.features.cache import Features
+from clipsieve.schemas.models import load_model
+from clipsieve.schemas.options import EvaluateOptions
 
-BUILTIN = str(resources("pipelines") / "builtin")
+BUILTIN = str(resources("clipsieve.pipelines") / "builtin")
 GOLDEN = Path(__file__).with_name("clip_benchmark_golden.json")
 CUTOFFS = (1, 5, 10)
 TIED = 1e-6

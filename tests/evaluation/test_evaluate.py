@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.catalogue import KNOWN
-from evaluation.evaluate import run
-from schemas import manifest
-from schemas.errors import InputError
-from schemas.options import EvaluateOptions
+from clipsieve.evaluation.datasets.catalogue import KNOWN
+from clipsieve.evaluation.evaluate import run
+from clipsieve.schemas import manifest
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import EvaluateOptions
 
 NAMES = ("cat", "dog", "missile", "house", "tree")
 OPTIONS = EvaluateOptions(tasks=(), batch_size=4)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.evaluate import run
-from schemas.options import EvaluateOptions
+from clipsieve.evaluation.evaluate import run
+from clipsieve.schemas.options import EvaluateOptions
 
 PROTOCOLS = ("zeroshot", "retrieval", "linear_probe", "few_shot_5")
 KEYS = ("drawn", "shades", "shades.linear_probe", "shades.few_shot_5")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evaluation.separation import pixels_over_white, separation_auc, swap_captions
-from schemas.errors import InputError
+from clipsieve.evaluation.separation import pixels_over_white, separation_auc, swap_captions
+from clipsieve.schemas.errors import InputError
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=40), st.integers(0, 2**32))

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from pipelines.quickstart.web import Behaviour, Page, serve
+from clipsieve.pipelines.quickstart.web import Behaviour, Page, serve
 
 TROUBLED = {
     Behaviour.NOT_FOUND: 3,
@@ -83,7 +83,7 @@ class Source:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
     """85 rows, the last five of them repeated, of pages of which eight fail for good."""
-    embedded = pq.read_table(io.BytesIO((resources("pipelines.quickstart") / "pairs.parquet").read_bytes()))
+    embedded = pq.read_table(io.BytesIO((resources("clipsieve.pipelines.quickstart") / "pairs.parquet").read_bytes()))
     rows = embedded.slice(0, PAGES).to_pylist()
     behaviours = [kind for kind, count in TROUBLED.items() for _ in range(count)]
     behaviours += [Behaviour.OK] * (PAGES - len(behaviours))

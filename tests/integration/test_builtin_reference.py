@@ -8,10 +8,10 @@ import open_clip
 import pyarrow.parquet as pq
 import torch
 
-import pipelines
-from evaluation.separation import separation_auc
-from pipelines.references import load_reference
-from schemas.models import WEIGHTS_NAME
+from clipsieve import pipelines
+from clipsieve.evaluation.separation import separation_auc
+from clipsieve.pipelines.score.references import load_reference
+from clipsieve.schemas.models import WEIGHTS_NAME
 
 ROOM = Path(pipelines.__file__).parent
 

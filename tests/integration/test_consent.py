@@ -17,9 +17,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from schemas.manifest import stages
-from schemas.samples import iter_samples
-from schemas.uid import uid_of
+from clipsieve.schemas.manifest import stages
+from clipsieve.schemas.samples import iter_samples
+from clipsieve.schemas.uid import uid_of
 from tests.integration.conftest import TINY_TOWER
 
 FREE = 20

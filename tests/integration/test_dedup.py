@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.images import ProcessedImage, process_image
-from pipelines.shards import Outcome, open_shard
-from schemas import tables
-from schemas.options import DownloadOptions
-from schemas.uid import uid_of
+from clipsieve.pipelines.images.process import ProcessedImage, process_image
+from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.schemas import tables
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.uid import uid_of
 
 
 def _picture(seed):

@@ -11,8 +11,8 @@ import pytest
 from benchmarks import dedup_judge
 from benchmarks.dedup_pool import KINDS, pictures, with_copies, write_pool
 from benchmarks.dedup_recall import contact_sheet, judge, study
-from pipelines import dedup
-from schemas.options import DedupOptions
+from clipsieve.pipelines.dedup import job as dedup
+from clipsieve.schemas.options import DedupOptions
 
 LAB = os.environ.get("CLIPSIEVE_LAB_DATA")
 

@@ -14,8 +14,8 @@ import torch
 import webdataset
 from PIL import Image
 
-from schemas.models import load_model
-from schemas.uid import UID_U64_PAIR
+from clipsieve.schemas.models import load_model
+from clipsieve.schemas.uid import UID_U64_PAIR
 
 WEIGHTS = "open_clip_model.safetensors"
 

@@ -20,8 +20,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from pipelines.quickstart.web import Behaviour, Page, serve
-from schemas.tables import SHARDS
+from clipsieve.pipelines.quickstart.web import Behaviour, Page, serve
+from clipsieve.schemas.tables import SHARDS
 
 SHARD_SIZE = 10
 TROUBLED = {3: Behaviour.NOT_FOUND, 7: Behaviour.HTML, 12: Behaviour.REDIRECT, 21: Behaviour.NOT_FOUND}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.report import run
+from clipsieve.evaluation.report.page import run
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

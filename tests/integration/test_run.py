@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.ledger import LEDGER_NAME, read_ledger
-from schemas.manifest import stages
-from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, content_digest, read_table
+from clipsieve.schemas.ledger import LEDGER_NAME, read_ledger
+from clipsieve.schemas.manifest import stages
+from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, content_digest, read_table
 
 ROWS, DUPLICATES, SUCCESS = 85, 5, 72
 CARD_NAME = "README.md"

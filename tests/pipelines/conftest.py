@@ -18,8 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
-from schemas.models import save_model
-from schemas.uid import uid_of
+from clipsieve.schemas.models import save_model
+from clipsieve.schemas.uid import uid_of
 from tests.pipelines.whole_run import Run, make_run
 
 WORDS = ("red", "green", "blue", "grey", "small", "large", "round", "flat")

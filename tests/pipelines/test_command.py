@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import download, select
-from pipelines.command import run_command
-from schemas.manifest import read_manifest
-from schemas.options import DownloadOptions, SelectOptions
+from clipsieve.pipelines.command import run_command
+from clipsieve.pipelines.download import job as download
+from clipsieve.pipelines.select import job as select
+from clipsieve.schemas.manifest import read_manifest
+from clipsieve.schemas.options import DownloadOptions, SelectOptions
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_an_error_is_one_line_and_status_two(
     paths = ["--scores", str(scores), "--out", str(scores.parent)]
     assert command(*paths, *arguments, "--", "--runner=FnApiRunner") == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("pipelines.select: ") and message in last
+    assert last.startswith("clipsieve.pipelines.select.job: ") and message in last
 
 
 def test_a_flag_that_is_on_can_be_switched_off(scores: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,15 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import reshard, score, select, verify
-from pipelines.verify.scores import check_scores
-from pipelines.verify.selection import check_samples, check_selection
-from schemas import manifest, tables
-from schemas.errors import ClipsieveError, InputError
-from schemas.members import as_raw, read_members
-from schemas.options import ReshardOptions, ScoreOptions, SelectOptions
-from schemas.samples import iter_samples, list_shards
-from schemas.uid import to_u64_pairs, uid_bytes, uid_strings
+from clipsieve.pipelines.reshard import job as reshard
+from clipsieve.pipelines.score import job as score
+from clipsieve.pipelines.select import job as select
+from clipsieve.pipelines.verify import job as verify
+from clipsieve.pipelines.verify.scores import check_scores
+from clipsieve.pipelines.verify.selection import check_samples, check_selection
+from clipsieve.schemas import manifest, tables
+from clipsieve.schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.members import as_raw, read_members
+from clipsieve.schemas.options import ReshardOptions, ScoreOptions, SelectOptions
+from clipsieve.schemas.samples import iter_samples, list_shards
+from clipsieve.schemas.uid import to_u64_pairs, uid_bytes, uid_strings
 
 IN_PROCESS = ["--runner=FnApiRunner"]
 SIZES = [9, 8, 7]

@@ -13,10 +13,23 @@ from threading import Thread
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import dedup, download, filters, reshard, score, select, takedown
-from schemas import manifest
-from schemas.options import DedupOptions, DownloadOptions, FilterOptions, ReshardOptions, ScoreOptions, SelectOptions
-from schemas.uid import uid_of
+from clipsieve.pipelines.dedup import job as dedup
+from clipsieve.pipelines.download import job as download
+from clipsieve.pipelines.filters import job as filters
+from clipsieve.pipelines.reshard import job as reshard
+from clipsieve.pipelines.score import job as score
+from clipsieve.pipelines.select import job as select
+from clipsieve.pipelines.takedown import job as takedown
+from clipsieve.schemas import manifest
+from clipsieve.schemas.options import (
+    DedupOptions,
+    DownloadOptions,
+    FilterOptions,
+    ReshardOptions,
+    ScoreOptions,
+    SelectOptions,
+)
+from clipsieve.schemas.uid import uid_of
 
 IN_PROCESS = ["--runner=FnApiRunner"]
 PAIRS = 66

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
-from schemas import files, tables
-from schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import ClipsieveError, InputError
 
 NOISE = np.random.default_rng(0).integers(0, 256, 3 << 20, np.uint8).tobytes()
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ClipsieveError, InputError
-from schemas.lock import only_writer
+from clipsieve.schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.lock import only_writer
 
 HOLDER = """
 import subprocess, sys
-from schemas.lock import only_writer
+from clipsieve.schemas.lock import only_writer
 with only_writer(*sys.argv[1:]):
     child = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     print(child.pid, flush=True)

@@ -1,8 +1,8 @@
 import pytest
 
-from schemas import files, manifest
-from schemas.errors import InputError
-from schemas.options import DownloadOptions
+from clipsieve.schemas import files, manifest
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import DownloadOptions
 
 
 def finished(folder, stage="score", recipe=None, inputs=None):

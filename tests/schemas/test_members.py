@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import InputError
-from schemas.members import as_raw, as_strings, count, find, read_members, read_subset
-from schemas.uid import UID_U64_PAIR
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.members import as_raw, as_strings, count, find, read_members, read_subset
+from clipsieve.schemas.uid import UID_U64_PAIR
 
 # Zero bytes at either end: numpy's byte strings drop them where they may.
 raw_uids = st.lists(st.binary(min_size=16, max_size=16) | st.sampled_from([bytes(16), b"\1" + bytes(15)]), unique=True)

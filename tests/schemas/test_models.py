@@ -6,10 +6,10 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 
-from schemas import models
-from schemas.errors import InputError
-from schemas.models import WEIGHTS_NAME, load_model, save_model
-from schemas.tokenizer import CLIP_VOCABULARY, MERGES_NAME, tokenizer_for
+from clipsieve.schemas import models
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.models import WEIGHTS_NAME, load_model, save_model
+from clipsieve.schemas.tokenizer import CLIP_VOCABULARY, MERGES_NAME, tokenizer_for
 
 MODEL = {
     "embed_dim": 16,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import InputError
-from schemas.manifest import Manifest
-from schemas.opt_out import load_opt_out
-from schemas.uid import uid_bytes
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.opt_out import load_opt_out
+from clipsieve.schemas.uid import uid_bytes
 
 NO_UID = "0" * 32
 UIDS = [hashlib.md5(str(number).encode()).hexdigest() for number in range(100)]
@@ -120,7 +120,7 @@ def test_a_line_that_is_no_text_is_named_and_so_is_a_list_that_is_not_there(writ
 
 
 def test_wrong_lines_are_counted_over_blocks(write, monkeypatch):
-    monkeypatch.setattr("schemas.opt_out._BLOCK_BYTES", 50)
+    monkeypatch.setattr("clipsieve.schemas.opt_out._BLOCK_BYTES", 50)
     with pytest.raises(InputError, match="line 101:"):
         write("\n".join([*UIDS, "a b"]))
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import InputError
-from schemas.options import SelectOptions, TrainOptions, parse_combination, parse_options
-from schemas.recipe import Recipe, load_recipe
-from schemas.sizes import parse_size, size_name
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import SelectOptions, TrainOptions, parse_combination, parse_options
+from clipsieve.schemas.recipe import Recipe, load_recipe
+from clipsieve.schemas.sizes import parse_size, size_name
 
 
 @pytest.mark.parametrize(

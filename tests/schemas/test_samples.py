@@ -3,8 +3,8 @@ import tarfile
 
 import pytest
 
-from schemas.errors import InputError
-from schemas.samples import iter_samples, list_shards, parse_samples
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.samples import iter_samples, list_shards, parse_samples
 
 
 def write_tar(path, members, kind=tarfile.REGTYPE):

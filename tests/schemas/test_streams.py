@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.streams import batched, map_ahead
+from clipsieve.schemas.streams import batched, map_ahead
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))

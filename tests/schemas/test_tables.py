@@ -3,8 +3,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import tables
-from schemas.errors import InputError
+from clipsieve.schemas import tables
+from clipsieve.schemas.errors import InputError
 
 ROW = {"uid": "0" * 32, "similarity": 0.25, "quantile_rank": 0.5}
 

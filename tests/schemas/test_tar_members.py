@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.tar_members import places, plain_members
+from clipsieve.schemas.tar_members import places, plain_members
 
 NAMES = st.text("abc019-./é", min_size=1, max_size=110)
 KINDS = st.sampled_from([tarfile.REGTYPE] * 8 + [tarfile.AREGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.text_buffers import fixed_text, text_bytes
+from clipsieve.schemas.text_buffers import fixed_text, text_bytes
 
 
 @given(st.lists(st.text()), st.data(), st.sampled_from([pa.string(), pa.large_string()]))

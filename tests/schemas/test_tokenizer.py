@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer, canonicalize_text
 
-from schemas.errors import InputError
-from schemas.models import load_model, save_model
-from schemas.tokenizer import PIECES_NAME, SentencePiece, tokenizer_for
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.models import load_model, save_model
+from clipsieve.schemas.tokenizer import PIECES_NAME, SentencePiece, tokenizer_for
 
 WORDS = ["a", "red", "green", "blue", "small", "large", "round", "square", "box", "ball", "car", "dog", "cat", "on"]
 CAPTIONS = [" ".join(WORDS[i % 7 :: 1 + i % 5]) for i in range(200)]

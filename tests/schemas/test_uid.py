@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import uid
+from clipsieve.schemas import uid
 
 HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
 

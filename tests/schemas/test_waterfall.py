@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import InputError
-from schemas.waterfall import WATERFALL_NAME, RuleCounts, Waterfall, read_waterfall, write_waterfall
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.waterfall import WATERFALL_NAME, RuleCounts, Waterfall, read_waterfall, write_waterfall
 
 RULES = (
     RuleCounts(reason="short", text="caption_chars > 5", alone=30, in_order=30, only=20, both=(30, 10)),

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from schemas import tables
-from schemas.uid import uid_of
-from training.runtime import Runtime
+from clipsieve.schemas import tables
+from clipsieve.schemas.uid import uid_of
+from clipsieve.training.runtime import Runtime
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220), "yellow": (230, 220, 20)}
 SHAPES = ("square", "bar", "frame")

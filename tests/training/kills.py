@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training import train
+from clipsieve.training import train
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.training.kills"])
@@ -61,7 +61,7 @@ class _Killer:
 
 
 def run_until(world: int, arguments: Sequence[str], moment: Moment | None) -> list[int | None]:
-    """Run ``python -m training.train`` with ``arguments`` in ``world`` processes; returns their exit statuses.
+    """Run ``python -m clipsieve.training.train`` with ``arguments`` in ``world`` processes; returns their exit statuses.
 
     The first process watches for the moment, and kills itself or the other.
     """

@@ -14,15 +14,16 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 
-from schemas.options import TrainOptions
-from training.checkpoint import gathered
-from training.data import Batch
-from training.optimizers import make_optimizer
-from training.runtime import Runtime
-from training.scale import distribute
-from training.step import Stepper
-from training.strategies import Strategy, fit_tower, make_strategy
-from training.towers import build_model, load_tower
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.checkpoint import gathered
+from clipsieve.training.data.loader import Batch
+from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.scale import distribute
+from clipsieve.training.step import Stepper
+from clipsieve.training.strategies.base import Strategy
+from clipsieve.training.strategies.registry import fit_tower, make_strategy
+from clipsieve.training.towers.tower import build_model, load_tower
 
 WORLDS = (4, 2, 1)
 STEPS, BATCH = 5, 16

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.ledger import Ledger
-from schemas.manifest import Manifest
-from training.card import CARD_NAME, write_card
-from training.towers import load_tower
+from clipsieve.schemas.ledger import Ledger
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.training.card import CARD_NAME, write_card
+from clipsieve.training.towers.tower import load_tower
 
 COUNTS = {"pairs": 1_000, "samples_seen": 12_800, "steps": 100, "unique_samples": 1_000}
 

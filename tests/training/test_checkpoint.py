@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import ClipsieveError, InputError
-from schemas.options import TrainOptions
-from training.checkpoint import (
+from clipsieve.schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.checkpoint import (
     CheckpointWriter,
     Origin,
     Progress,
@@ -24,10 +24,10 @@ from training.checkpoint import (
     load_checkpoint,
     state_of,
 )
-from training.optimizers import make_optimizer
-from training.scale import distribute
-from training.strategies import make_strategy
-from training.towers import build_model, load_tower
+from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.scale import distribute
+from clipsieve.training.strategies.registry import make_strategy
+from clipsieve.training.towers.tower import build_model, load_tower
 
 ORIGIN = Origin(recipe={"samples": 120}, inputs={"shards": "ab"}, code="1234", data={"stage": "download"})
 

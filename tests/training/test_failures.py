@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.models import WEIGHTS_NAME
-from training.train import SIGTERM_STATUS
+from clipsieve.schemas.models import WEIGHTS_NAME
+from clipsieve.training.train import SIGTERM_STATUS
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 import torch
 from open_clip.model import resize_text_pos_embed
 
-from schemas.errors import InputError
-from schemas.files import sha256_file
-from schemas.models import WEIGHTS_NAME, save_model
-from schemas.options import TrainOptions
-from training.initial import fit_text_positions, initial_digest, initial_model, refuse_untrained_lock
-from training.strategies import fit_tower
-from training.towers import Tower, build_model, load_tower
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.files import sha256_file
+from clipsieve.schemas.models import WEIGHTS_NAME, save_model
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.initial import fit_text_positions, initial_digest, initial_model, refuse_untrained_lock
+from clipsieve.training.strategies.registry import fit_tower
+from clipsieve.training.towers.tower import Tower, build_model, load_tower
 
 
 @pytest.fixture

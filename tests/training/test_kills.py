@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas.models import WEIGHTS_NAME
-from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
+from clipsieve.schemas.models import WEIGHTS_NAME
+from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 from tests.training.kills import KINDS, Moment, run_until
 
 STEPS, BATCH = 9, 12

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemas.errors import InputError
-from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
-from training.checkpoint import Progress
-from training.log import Measure, StepValues, TrainLog
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
+from clipsieve.training.checkpoint import Progress
+from clipsieve.training.log import Measure, StepValues, TrainLog
 
 MEASURE = Measure(steps=10, batch_size=4, epoch_samples=16, training_flops=5 * 10**9)
 

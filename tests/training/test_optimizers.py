@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.errors import InputError
-from schemas.options import TrainOptions
-from training.optimizers import clip_gradients, decay_groups, make_optimizer
-from training.strategies import make_strategy
-from training.towers import build_model, load_tower
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.optimizers import clip_gradients, decay_groups, make_optimizer
+from clipsieve.training.strategies.registry import make_strategy
+from clipsieve.training.towers.tower import build_model, load_tower
 
 
 class OneMatrix(torch.nn.Module):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.models import WEIGHTS_NAME
-from schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
-from training.train import SIGTERM_STATUS
+from clipsieve.schemas.models import WEIGHTS_NAME
+from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
+from clipsieve.training.train import SIGTERM_STATUS
 
 WORLD = 2
 STEPS, BATCH = 9, 12
@@ -33,7 +33,12 @@ def start(shards, tower_file):
             port = str(free.getsockname()[1])
         flags = {"shards": shards, "tower": tower_file, "samples": STEPS * BATCH, "batch-size": BATCH, "out": out}
         flags |= {"warmup-steps": 1, "log-steps": 1, "checkpoint-steps": 2, "augment": "crop_flip"} | options
-        command = [sys.executable, "-m", "training.train", *(f"--{name}={value}" for name, value in flags.items())]
+        command = [
+            sys.executable,
+            "-m",
+            "clipsieve.training.train",
+            *(f"--{name}={value}" for name, value in flags.items()),
+        ]
         common = {"WORLD_SIZE": str(WORLD), "LOCAL_WORLD_SIZE": str(WORLD), "MASTER_ADDR": "127.0.0.1"}
         for rank in range(WORLD):
             ranked = {**os.environ, **common, "MASTER_PORT": port, "RANK": str(rank), "LOCAL_RANK": str(rank)}

@@ -7,13 +7,13 @@ from functools import partialmethod
 import pytest
 import torch
 
-from schemas.options import TrainOptions
-from training.data import Batch
-from training.optimizers import make_optimizer
-from training.scale import distribute, repeated_layers
-from training.step import Stepper
-from training.strategies import fit_tower, make_strategy
-from training.towers import Tower, build_model, load_tower
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.data.loader import Batch
+from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.scale import distribute, repeated_layers
+from clipsieve.training.step import Stepper
+from clipsieve.training.strategies.registry import fit_tower, make_strategy
+from clipsieve.training.towers.tower import Tower, build_model, load_tower
 
 SIZE = 6
 TEXT = {"context_length": 8, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.schedule import schedule
+from clipsieve.training.schedule import schedule
 
 
 def test_a_run_of_eight_steps_by_hand():

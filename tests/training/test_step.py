@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from schemas.options import TrainOptions
-from training.data import Batch
-from training.optimizers import make_optimizer
-from training.step import Stepper
-from training.strategies import fit_tower, make_strategy
-from training.towers import build_model, load_tower
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.data.loader import Batch
+from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.step import Stepper
+from clipsieve.training.strategies.registry import fit_tower, make_strategy
+from clipsieve.training.towers.tower import build_model, load_tower
 
 SIZE = 12
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import canonicalize_text
 
-from schemas.errors import InputError
-from schemas.files import sha256_file
-from schemas.manifest import read_manifest
-from schemas.options import TokenizerOptions
-from training.tokenizer import draw, run, shard_captions, train_pieces
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.files import sha256_file
+from clipsieve.schemas.manifest import read_manifest
+from clipsieve.schemas.options import TokenizerOptions
+from clipsieve.training.tokenizer import draw, run, shard_captions, train_pieces
 
 RNG = np.random.default_rng(0)
 WORDS = ["".join(RNG.choice(list("abcdefghij"), 5)) for _ in range(60)]

@@ -17,17 +17,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from schemas.errors import ClipsieveError, InputError
-from schemas.files import sha256_file
-from schemas.ledger import read_ledger
-from schemas.manifest import read_manifest
-from schemas.models import WEIGHTS_NAME, load_model
-from schemas.options import TrainOptions
-from schemas.samples import iter_samples
-from schemas.tables import SUBSET, TRAIN_LOG, TRAIN_LOG_NAME, read_table, write_table
-from training.order import make_order
-from training.plan import plan_samples
-from training.train import SIGTERM_STATUS, main, run
+from clipsieve.schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.files import sha256_file
+from clipsieve.schemas.ledger import read_ledger
+from clipsieve.schemas.manifest import read_manifest
+from clipsieve.schemas.models import WEIGHTS_NAME, load_model
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.schemas.samples import iter_samples
+from clipsieve.schemas.tables import SUBSET, TRAIN_LOG, TRAIN_LOG_NAME, read_table, write_table
+from clipsieve.training.data.order import make_order
+from clipsieve.training.data.plan import plan_samples
+from clipsieve.training.train import SIGTERM_STATUS, main, run
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_two_processes_train_as_one(shards, tower_file, tmp_path):
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     job = subprocess.run(
-        [*launcher, "-m", "training.train", *arguments, two], capture_output=True, text=True, timeout=240
+        [*launcher, "-m", "clipsieve.training.train", *arguments, two], capture_output=True, text=True, timeout=240
     )
     assert job.returncode == 0, job.stderr
     assert len(re.findall(r"^step \d/5 ", job.stderr, re.MULTILINE)) == 5

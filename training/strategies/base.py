@@ -9,10 +9,10 @@ import torch
 import torch.distributed.nn
 from torch import Tensor
 
-from schemas.options import TrainOptions
-from training.masks import draw_kept, install_mask
-from training.runtime import Runtime
-from training.towers import ClipModel, Tower
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.strategies.masks import draw_kept, install_mask
+from clipsieve.training.towers.tower import ClipModel, Tower
 
 MAX_LOG_SCALE = math.log(100)
 """Cap of the learned logit scale's logarithm (Radford et al. 2021, section 2.5)."""
@@ -26,7 +26,7 @@ class View:
 
     name: str
     augment: str
-    """A name of `training.images.AUGMENTATIONS`."""
+    """A name of `clipsieve.training.data.images.AUGMENTATIONS`."""
 
 
 class Strategy(torch.nn.Module):

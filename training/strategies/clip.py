@@ -8,10 +8,10 @@ from __future__ import annotations
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from schemas.options import TrainOptions
-from training.runtime import Runtime
-from training.strategies.base import Strategy
-from training.towers import ClipModel, Tower
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.strategies.base import Strategy
+from clipsieve.training.towers.tower import ClipModel, Tower
 
 
 class Clip(Strategy):

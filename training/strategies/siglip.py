@@ -7,10 +7,10 @@ import math
 from open_clip.loss import SigLipLoss
 from torch import Tensor
 
-from schemas.options import TrainOptions
-from training.runtime import Runtime
-from training.strategies.base import Strategy
-from training.towers import ClipModel, Tower
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.strategies.base import Strategy
+from clipsieve.training.towers.tower import ClipModel, Tower
 
 INITIAL_SCALE, INITIAL_BIAS = math.log(10), -10.0
 """SigLIP, section 3.2: at the start nearly every pair is judged to be none, as nearly every pair is."""

@@ -8,12 +8,12 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
-from schemas.errors import InputError
-from schemas.options import TrainOptions
-from training.runtime import Runtime
-from training.strategies.base import View, gather
-from training.strategies.clip import Clip
-from training.towers import ClipModel, Tower
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.strategies.base import View, gather
+from clipsieve.training.strategies.clip import Clip
+from clipsieve.training.towers.tower import ClipModel, Tower
 
 TEMPERATURE, SCALE, OUTPUT = 0.1, 1.0, 256
 """Of SimCLR's cosines; of its loss beside CLIP's; the head's output width (SLIP, section 4 and its code)."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.quickstart.web import Page, serve
+from clipsieve.pipelines.quickstart.web import Page, serve
 from tests.integration.bad_tables.files import PICTURE
 
 ONE_PROCESS = ("--", "--runner=FnApiRunner")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from schemas.manifest import Manifest, read_manifest
+from clipsieve.schemas.manifest import Manifest, read_manifest
 
 NOBODY = "http://127.0.0.1:1/a.png"
 UID = "0123456789abcdef" * 2

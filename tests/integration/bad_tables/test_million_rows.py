@@ -15,7 +15,7 @@ import atexit, pathlib, sys
 import clipsieve
 status = sys.argv.pop(1)
 atexit.register(lambda: pathlib.Path(status).write_bytes(pathlib.Path("/proc/self/status").read_bytes()))
-clipsieve.main()
+cli.main()
 """
 
 

@@ -8,8 +8,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from schemas.outcomes import ErrorClass
-from schemas.samples import iter_samples
+from clipsieve.schemas.outcomes import ErrorClass
+from clipsieve.schemas.samples import iter_samples
 from tests.integration.bad_tables.files import NOBODY, PICTURE, UID, manifest_of, parquet, text
 
 

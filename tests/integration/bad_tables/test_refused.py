@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from schemas.manifest import read_manifest
+from clipsieve.schemas.manifest import read_manifest
 from tests.integration.bad_tables.files import NOBODY, UID, parquet, text, undecodable
 
 REFUSED_TABLES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from io import BytesIO
 
-from schemas.outcomes import ErrorClass
+from clipsieve.schemas.outcomes import ErrorClass
 from tests.integration.hostile import pictures
 from tests.integration.hostile.page import End, Page, answer, head, page
 from tests.integration.hostile.wire import IMAGE, ZEROS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.outcomes import Consent, ErrorClass
+from clipsieve.schemas.outcomes import Consent, ErrorClass
 from tests.integration.hostile.bodies import BODIES
 from tests.integration.hostile.consent import CONSENT
 from tests.integration.hostile.page import End

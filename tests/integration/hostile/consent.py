@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.outcomes import Consent, ErrorClass
+from clipsieve.schemas.outcomes import Consent, ErrorClass
 from tests.integration.hostile.page import End, Page, Stream, answer, head, page
 from tests.integration.hostile.wire import IMAGE, PAUSE, resets, sends
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.outcomes import ErrorClass
+from clipsieve.schemas.outcomes import ErrorClass
 from tests.integration.hostile.cases import Case
 from tests.integration.hostile.names import NO_SUCH_NAME, REFUSED, SERVER_FAILURE, Zone, serve_names
 from tests.integration.hostile.page import answer, page

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from schemas.outcomes import Consent, ErrorClass
+from clipsieve.schemas.outcomes import Consent, ErrorClass
 
 Stream = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """A reply that goes on for a time of its own; what it reads is what the client says after its request."""

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from schemas.outcomes import Consent, ErrorClass
-from schemas.samples import iter_samples
+from clipsieve.schemas.outcomes import Consent, ErrorClass
+from clipsieve.schemas.samples import iter_samples
 from tests.integration.hostile.cases import PAGES, Case, cases
 from tests.integration.hostile.consent import ROBOTS_FILES
 from tests.integration.hostile.places import REDIRECTS

@@ -9,7 +9,7 @@ import struct
 import zlib
 from functools import partial
 
-from schemas.outcomes import ErrorClass
+from clipsieve.schemas.outcomes import ErrorClass
 from tests.integration.hostile.page import Page, Stream, answer, head, page
 from tests.integration.hostile.pictures import encoded
 

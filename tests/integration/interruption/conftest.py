@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.quickstart.web import Behaviour, Page, serve
+from clipsieve.pipelines.quickstart.web import Behaviour, Page, serve
 from tests.integration.interruption.runs import SHARD_SIZE, Job, Whole, content, finish, noisy_png
 
 SHARDS = 12

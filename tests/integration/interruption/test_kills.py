@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import verify
+from clipsieve.pipelines.verify import job as verify
 from tests.integration.interruption.runs import SHARD_SIZE, Job, Whole, begun, content, finish, is_alive, wait_for
 
 KILLS = 20

@@ -12,16 +12,17 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from schemas.options import TrainOptions
-from training.data import Batch
-from training.images import image_stages
-from training.optimizers import make_optimizer
-from training.runtime import Runtime
-from training.schedule import schedule
-from training.step import Stepper
-from training.strategies import Strategy, fit_tower, make_strategy
-from training.texts import text_stages
-from training.towers import Tower, build_model, load_tower
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.data.images import image_stages
+from clipsieve.training.data.loader import Batch
+from clipsieve.training.data.texts import text_stages
+from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.runtime import Runtime
+from clipsieve.training.schedule import schedule
+from clipsieve.training.step import Stepper
+from clipsieve.training.strategies.base import Strategy
+from clipsieve.training.strategies.registry import fit_tower, make_strategy
+from clipsieve.training.towers.tower import Tower, build_model, load_tower
 
 FOLDER = Path(__file__).parent
 PAIRS = Path(__file__).parents[3] / "pipelines" / "quickstart" / "pairs.parquet"

@@ -1,0 +1,1 @@
+"""Evaluation tasks on disk: their layouts, their catalogue, their classes."""

@@ -1,0 +1,1 @@
+"""Image and text features of a task, embedded once per model and preset."""

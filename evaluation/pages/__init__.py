@@ -1,0 +1,1 @@
+"""What the report and the pages of comparisons and mistakes share: templates, style, charts, words."""

@@ -1,0 +1,1 @@
+"""An evaluation's results: rows, averages, the outcome of every sample, exports."""

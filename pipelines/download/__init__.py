@@ -1,0 +1,1 @@
+"""Download a table of pairs into shards."""

@@ -1,0 +1,162 @@
+"""Download a table of (URL, caption) pairs into shards that img2dataset's and webdataset's readers read.
+
+What runs on the workers is wired in download_job.py; here a folder is opened, gets one pass or more, and is closed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+from clipsieve.pipelines.command import run_command
+from clipsieve.pipelines.download.dead_letters import write_dead_letters
+from clipsieve.pipelines.download.graph import download_shards
+from clipsieve.pipelines.download.passes import Pass, plan_passes, write_retry_table
+from clipsieve.pipelines.download.shard import ShardJob
+from clipsieve.pipelines.download.watch import watched
+from clipsieve.pipelines.fetch.addresses import parse_allowed_hosts
+from clipsieve.pipelines.pairs.table import PairsTable, open_pairs, parquet_files
+from clipsieve.pipelines.pairs.text import is_text_table, text_to_parquet
+from clipsieve.pipelines.shards.writer import STATS_SUFFIX, ShardStats, read_stats, stats_path
+from clipsieve.schemas import files, manifest
+from clipsieve.schemas.errors import BudgetError, ClipsieveError, InputError
+from clipsieve.schemas.lock import only_writer
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.opt_out import load_opt_out
+from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.outcomes import ErrorClass, Status
+
+_STATS_THREADS = 16
+
+
+def run(
+    pairs: str,
+    out: str,
+    options: DownloadOptions,
+    beam_args: Sequence[str] = (),
+    retry_failed: bool = False,
+    opt_out: str | None = None,
+) -> Manifest:
+    """Download the table ``pairs`` (Parquet file or folder, CSV, TSV or JSONL) into shards in folder ``out``.
+
+    Shards that an earlier run finished are left as they are. With ``retry_failed`` a folder that is complete gets
+    another pass: the rows whose failure may pass are tried again, into added shards. What the file ``opt_out``
+    lists is not asked for. Raises InputError for a table that cannot be read or a folder that was begun with
+    another table or recipe, BudgetError when a greater share of the pairs than ``options.max_failure_share``
+    failed (what was downloaded is kept all the same).
+    """
+    parse_allowed_hosts(options.allow_hosts)
+    recipe = options.model_dump(mode="json")
+    inputs = {"pairs": manifest.input_digest(pairs), **load_opt_out(opt_out).inputs}
+    with only_writer(out):
+        opened = manifest.begin(out, "download", recipe, inputs) if manifest.read_manifest(out) else None
+        if retry_failed and not (opened and (opened.complete or opened.earlier)):
+            raise InputError(
+                f"{out}: there is nothing to retry before download is complete; run it without --retry-failed"
+            )
+        if opened and opened.complete and not retry_failed:
+            return _within_budget(opened, options)
+        # The folder is begun only now: a table that cannot be read leaves it free for the mended one.
+        table = _open_table(pairs, out, inputs["pairs"], options)
+        opened = opened or manifest.begin(out, "download", recipe, inputs)
+        passes = plan_passes(table, out, options, len(opened.earlier))
+        if opened.complete:
+            if not write_retry_table(out, passes[-1]):
+                print(f"{out}: no pair failed in a way that may pass; there is nothing to retry", file=sys.stderr)
+                return _within_budget(opened, options)
+            passes = plan_passes(table, out, options, len(passes))
+            opened = manifest.reopen(out, opened, recipe, inputs)
+        with manifest.withdrawn_if_empty(out):
+            _download(passes[-1], out, options, opt_out, beam_args)
+        return _within_budget(_finish(passes, out, opened), options)
+
+
+def count(passes: Sequence[Sequence[ShardStats]], failures: Mapping[str, int]) -> dict[str, int]:
+    """The manifest's counts: all input rows, those left out as duplicates, and how the others ended.
+
+    ``passes`` holds the stats of each pass's shards, ``failures`` the rows by the error class of their last try.
+    """
+    first, *retries = passes
+    duplicates = sum(shard.duplicates for shard in first)
+    total = {
+        "rows": sum(shard.count for shard in first) + duplicates,
+        "duplicates": duplicates,
+        "success": sum(shard.successes for shards in passes for shard in shards),
+        Status.FAILED_TO_DOWNLOAD.value: 0,
+        Status.FAILED_TO_RESIZE.value: 0,
+    }
+    for name, rows in sorted(failures.items()):
+        total[ErrorClass(name).status.value] += rows
+        total[f"error_{name}"] = rows
+    for number, shards in enumerate(retries, 1):
+        total[f"pass_{number}_rows"] = sum(shard.count for shard in shards)
+        total[f"pass_{number}_success"] = sum(shard.successes for shard in shards)
+    return total
+
+
+def digest(shards: Iterable[tuple[str, ShardStats]]) -> str:
+    """Hex SHA-256 over each shard's name, tar and rows."""
+    return files.sha256_text(*(f"{name} {stats.tar_xxh3} {stats.rows_digest}" for name, stats in shards))
+
+
+def _finish(passes: Sequence[Pass], out: str, opened: Manifest) -> Manifest:
+    """Prove that every row ended once, list the dead letters and close the manifest."""
+    stats = [_read_all_stats(out, each.names) for each in passes]
+    for each, written in zip(passes, stats, strict=True):
+        ended = sum(shard.count + shard.duplicates for shard in written)
+        if ended != each.table.rows:
+            raise ClipsieveError(f"{out}: the shards of pass {each.number} have {ended} rows of {each.table.rows}")
+    failures = write_dead_letters(out, [each.names for each in passes])
+    counts = count(stats, failures)
+    ended = counts["duplicates"] + counts["success"] + failures.total()
+    if ended != counts["rows"]:
+        raise ClipsieveError(f"{out}: {ended} of {counts['rows']} rows ended once; the others twice or never")
+    shards = zip(chain(*(each.names for each in passes)), chain(*stats), strict=True)
+    return manifest.finish(out, opened, counts, digest(shards))
+
+
+def _open_table(pairs: str, out: str, input_digest: str, options: DownloadOptions) -> PairsTable:
+    if is_text_table(pairs):
+        copy = files.join(out, "_pairs", f"{input_digest[:16]}.parquet")
+        if not files.exists(copy):
+            text_to_parquet(pairs, copy)
+        pairs = copy
+    return open_pairs(parquet_files(pairs), options.bbox_col, options.verify_sha256)
+
+
+def _download(this: Pass, out: str, options: DownloadOptions, opt_out: str | None, beam_args: Sequence[str]) -> None:
+    """Run the Beam job over the shards of a pass that are not done."""
+    job = ShardJob(out, this.table.columns, options, this.naming, opt_out)
+    done = set(files.list_files(out, STATS_SUFFIX))
+    todo = [plan for plan, name in zip(this.plans, this.names, strict=True) if stats_path(out, name) not in done]
+    # What a later pass tries has failed and been counted before: it cannot break the budget.
+    budget = 1.0 if this.number else options.max_failure_share
+    with files.without_leftovers(out):
+        if todo:
+            with watched(out, this.names, this.table.rows, budget):
+                download_shards(this.table, todo, job, beam_args)
+
+
+def _read_all_stats(out: str, names: Sequence[str]) -> list[ShardStats]:
+    with ThreadPoolExecutor(_STATS_THREADS) as pool:
+        return list(pool.map(lambda name: read_stats(stats_path(out, name)), names))
+
+
+def _within_budget(done: Manifest, options: DownloadOptions) -> Manifest:
+    failed = done.counts["failed_to_download"] + done.counts["failed_to_resize"]
+    share = failed / (failed + done.counts["success"])
+    if share > options.max_failure_share:
+        raise BudgetError(
+            f"{failed} of {failed + done.counts['success']} pairs failed ({share:.1%}), "
+            f"more than max_failure_share {options.max_failure_share} allows; what was downloaded is kept"
+        )
+    return done
+
+
+if __name__ == "__main__":
+    # Under its own name: worker processes, whose __main__ is another, must find what this module defines.
+    from clipsieve.pipelines.download import job as download
+
+    raise SystemExit(run_command(download.run, ("pairs", "out"), DownloadOptions))

@@ -1,0 +1,1 @@
+"""How any job runs: runners, worker processes, progress, the digests of what a job wrote."""

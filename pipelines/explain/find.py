@@ -1,0 +1,210 @@
+"""Tell one pair's story from a run's folders: where it came from, how it was judged, what holds it, where it lies.
+
+The shards' uid columns are searched, 33 bytes a pair, in threads; uids are random, so that no statistics of Parquet
+could spare it. Scores, filters, duplicates and selection bear the shard's name. Subsets are bisected where they lie.
+"""
+
+from __future__ import annotations
+
+import bisect
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow.compute as pc
+
+from clipsieve.pipelines.run_folders import run_folders
+from clipsieve.pipelines.shards.rows import read_placed_rows
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.members import load_members
+from clipsieve.schemas.samples import IMAGE_EXTENSIONS, list_shards, parse_samples
+from clipsieve.schemas.tables import SHARDS
+from clipsieve.schemas.uid import UID_PATTERN
+
+THREADS = 16
+_JUDGED_BEFORE = ("download", "reshard", "select", "train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row of the pair, and where it stands."""
+
+    path: str
+    row: int
+    """Counted from 1."""
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that a run holds of a pair. Each row's columns are those that have a value."""
+
+    uid: str
+    verdict: str
+    """In one sentence, how far it came and why no further."""
+    shards: tuple[Found, ...]
+    """A row for each pass that tried it."""
+    judged: tuple[Found, ...]
+    """Scores, and what filters, dedup and select said of it."""
+    kept: tuple[Found, ...]
+    """Of a duplicate, the rows of the pair that was kept in its stead."""
+    members_of: tuple[str, ...]
+    """The subsets and samples that hold it."""
+    resharded: tuple[Found, ...]
+    models: tuple[str, ...]
+    """The models that were trained on it."""
+    image: str | None
+    """Where its picture was written."""
+
+
+def run(uid: str, run_dir: str, image_out: str | None = None) -> Explanation:
+    """Look for the pair in every folder of the run; its picture is written to ``image_out`` or a temporary file.
+
+    Raises InputError for what is no uid, a folder that is no run, and a uid that none of its folders holds.
+    """
+    if not UID_PATTERN.fullmatch(uid):
+        raise InputError(f"{uid!r} is not a uid (32 hex digits, in lower case)")
+    folders, shards_dir = run_folders(run_dir), files.join(run_dir, "shards")
+    if not folders and not files.exists(shards_dir):
+        raise InputError(f"{run_dir}: neither shards nor another folder of a run is in it")
+    shards = _in_shards(shards_dir, uid) if files.exists(shards_dir) else ()
+    names = {files.name_of(found.path) for found in shards}
+    judging = [name for name, made in folders.items() if _is_judging(name, made)]
+    judged = tuple(_first(_candidates(files.join(run_dir, name), names), uid) for name in judging)
+    seen = tuple(found for found in judged if found is not None)
+    if not shards and not seen:
+        raise InputError(f"{run_dir}: holds no pair of uid {uid}")
+    members_of = tuple(_subsets(run_dir, folders, uid))
+    kept_uid = next((found.values["duplicate_of"] for found in seen if "duplicate_of" in found.values), None)
+    return Explanation(
+        uid=uid,
+        verdict=_verdict(shards, seen, members_of),
+        shards=shards,
+        judged=seen,
+        kept=_in_shards(shards_dir, kept_uid) if kept_uid and files.exists(shards_dir) else (),
+        members_of=members_of,
+        resharded=tuple(
+            found
+            for name, made in folders.items()
+            if made.stage == "reshard"
+            for found in _in_shards(files.join(run_dir, name), uid)
+        ),
+        models=tuple(_trained(folders, members_of, bool(seen))),
+        image=_extract(shards, uid, image_out),
+    )
+
+
+def _is_judging(name: str, made: Manifest) -> bool:
+    return made.stage not in _JUDGED_BEFORE or name == "selection"
+
+
+def _candidates(folder: str, names: set[str]) -> list[str]:
+    """The files that can hold the pair: those of its shards' names, or all where no shard is known to hold it."""
+    paths = files.list_files(folder, ".parquet")
+    return [path for path in paths if files.name_of(path) in names] or paths
+
+
+def _in_shards(folder: str, uid: str) -> tuple[Found, ...]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(partial(_in_shard, folder, uid), list_shards(folder))
+        return tuple(row for row in found if row is not None)
+
+
+def _in_shard(folder: str, uid: str, name: str) -> Found | None:
+    """The row of a pair in a shard, whoever wrote it."""
+    path = files.join(folder, f"{name}.parquet")
+    if files.exists(path):
+        with tables.open_parquet(path) as parquet:
+            if {"uid", "tar_offset", "tar_size"} <= set(parquet.schema_arrow.names):
+                return _find_row(path, uid)
+    rows = read_placed_rows(folder, name)
+    row = pc.index(rows["uid"], uid).as_py()
+    return Found(path, row + 1, _present(rows.slice(row, 1).to_pylist()[0])) if row >= 0 else None
+
+
+def _first(paths: Iterable[str], uid: str) -> Found | None:
+    with ThreadPoolExecutor(THREADS) as pool:
+        return next((found for found in pool.map(partial(_find_row, uid=uid), paths) if found is not None), None)
+
+
+def _find_row(path: str, uid: str) -> Found | None:
+    """The row of a pair in a Parquet: its uid column is read, and of the other columns one row group."""
+    with tables.open_parquet(path) as parquet:
+        tables.check_columns(parquet.schema_arrow, SHARDS, path, ["uid"])
+        before = 0
+        for group in range(parquet.num_row_groups):
+            uids = parquet.read_row_group(group, ["uid"], use_threads=False)["uid"]
+            row = pc.index(uids, uid).as_py()
+            if row >= 0:
+                values = parquet.read_row_group(group, use_threads=False).slice(row, 1).to_pylist()[0]
+                return Found(path, before + row + 1, _present(values))
+            before += len(uids)
+    return None
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _subsets(run_dir: str, folders: Mapping[str, Manifest], uid: str) -> Iterator[str]:
+    halves = int(uid[:16], 16), int(uid[16:], 16)
+    for name, made in folders.items():
+        for path in files.list_files(files.join(run_dir, name), ".npy") if made.stage == "select" else ():
+            members = load_members(path)
+            place = bisect.bisect_left(members, halves, key=_halves)
+            if place < len(members) and _halves(members[place]) == halves:
+                yield f"{name}/{files.name_of(path).removesuffix('.npy')}"
+
+
+def _halves(member: Any) -> tuple[int, int]:
+    return int(member["f0"]), int(member["f1"])
+
+
+def _trained(folders: Mapping[str, Manifest], members_of: Iterable[str], is_scored: bool) -> Iterator[str]:
+    held = {files.name_of(name) for name in members_of}
+    for name, made in folders.items():
+        subset = made.recipe.get("subset")
+        if made.stage == "train" and (subset in held if subset else is_scored):
+            yield files.name_of(name)
+
+
+def _verdict(shards: Iterable[Found], judged: Iterable[Found], members_of: Iterable[str]) -> str:
+    ends = [found.values for found in shards]
+    if ends and not any(end.get("status", "success") == "success" for end in ends):
+        end = ends[-1]
+        status = f" {end['http_status']}" if "http_status" in end else ""
+        said = f" ({end['consent']})" if end.get("error_class") == "opted_out" and "consent" in end else ""
+        return f"not downloaded: {end.get('error_class') or end['status']}{status}{said}"
+    values: dict[str, Any] = {}
+    for found in judged:
+        values |= found.values
+    if "reject_reason" in values:
+        return f"rejected: {values['reject_reason']}"
+    if "duplicate_of" in values:
+        return f"a duplicate: {values['duplicate_of']} is kept in its stead"
+    if "quantile_rank" not in values:
+        return "scored, not selected from yet" if values else "downloaded, and not scored"
+    held = ", ".join(files.name_of(name) for name in members_of) or "no subset or sample"
+    return f"eligible, {100 * values['quantile_rank']:.2f}% of the pairs rank above it; in {held}"
+
+
+def _extract(shards: Iterable[Found], uid: str, image_out: str | None) -> str | None:
+    """Write the pair's picture as it lies in the tar; returns where, or None where there is none."""
+    placed = next((found for found in shards if "tar_offset" in found.values), None)
+    if placed is None:
+        return None
+    tar, start = placed.path.removesuffix(".parquet") + ".tar", placed.values["tar_offset"]
+    fs, inner = files.filesystem(tar)
+    data = bytes(fs.cat_file(inner, start, start + placed.values["tar_size"]))
+    sample = next(iter(parse_samples(data, tar)), None)
+    if sample is None or sample.key != placed.values["key"]:
+        raise InputError(f"{tar}: no sample {placed.values['key']} at byte {start}; run clipsieve verify")
+    extension = next(extension for extension in IMAGE_EXTENSIONS if extension in sample.members)
+    path = image_out or files.join(tempfile.mkdtemp(prefix="clipsieve-"), f"{uid}.{extension}")
+    files.write_bytes(path, sample.image)
+    return path

@@ -1,0 +1,1 @@
+"""The input table: Parquet, CSV, TSV or JSONL of (URL, caption) rows, cut into shards."""

@@ -1,0 +1,1 @@
+"""Write a subset as shards of its own."""

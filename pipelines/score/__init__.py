@@ -1,0 +1,1 @@
+"""Score how well each image matches its caption under a reference CLIP."""

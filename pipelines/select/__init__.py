@@ -1,0 +1,1 @@
+"""Cut exact quality subsets and nested samples from scores."""

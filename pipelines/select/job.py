@@ -1,0 +1,215 @@
+"""Cut exact quality subsets and nested samples from scores, in one job over score files.
+
+    score files -> histogram -> advance the plan     (10 to 14 passes; once all is known they read nothing)
+                -> OUT/selection/NNNNN.parquet       (a file for each score file)
+                -> OUT/subsets/topQ.{parquet,npy}, OUT/samples/SIZE.{parquet,npy}
+
+Between passes only histograms travel (thresholds.py); no model is loaded and no image read (law 4). What is in a
+subset can be read from the selection table's two ranks alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.pvalue import AsIter, AsSingleton
+
+from clipsieve.pipelines.command import run_command
+from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts
+from clipsieve.pipelines.engine.progress import Reading, progress
+from clipsieve.pipelines.select import plan as selection
+from clipsieve.pipelines.select import thresholds
+from clipsieve.pipelines.select.plan import Plan, Subset, subsets_of
+from clipsieve.pipelines.select.scored import Sources
+from clipsieve.pipelines.select.sorted_uids import write_uids
+from clipsieve.pipelines.select.where import parse_where
+from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.lock import only_writer
+from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.opt_out import INPUT_NAME, OPTED_OUT, load_opt_out
+from clipsieve.schemas.options import SelectOptions
+from clipsieve.schemas.uid import uid_bytes
+
+FILES_PER_WORKER = 32
+"""Score files of 10,000 pairs that are worth the seconds in which a worker process starts."""
+
+
+def run(
+    scores: str,
+    out: str,
+    options: SelectOptions,
+    beam_args: Sequence[str] = (),
+    opt_out: str | None = None,
+    filters: str | None = None,
+    dedup: str | None = None,
+) -> Manifest:
+    """Select from the score files of the folder ``scores``, or the one at ``scores``; returns OUT/selection's manifest.
+
+    Any Parquet with uid and a column of numbers is a score file. The outcome depends on the rows alone, not on how
+    they lie in files, nor on workers. Not eligible is a uid that the file ``opt_out`` lists, a row with a
+    ``reject_reason`` in the file of its name in the folder ``filters``, with a ``duplicate_of`` in ``dedup``, or
+    for which the condition ``options.where`` does not hold. Raises InputError for a similarity that is not finite,
+    a sample larger than its pool, a uid that stands twice in a subset, or a list with URLs or domains that the
+    scores were not made with.
+    """
+    paths = [scores] if scores.endswith(".parquet") else files.list_files(scores, ".parquet")
+    if not paths:
+        raise InputError(f"{scores}: no scores (*.parquet) in this folder")
+    parse_where(options.where)
+    listed = load_opt_out(opt_out)
+    listed.expect_applied(manifest.read_manifest(scores))
+    folders = {"scores": scores, "filters": filters, "dedup": dedup}
+    inputs = {name: manifest.input_digest(path) for name, path in folders.items() if path} | listed.inputs
+    subsets = subsets_of(options) if options.subsets else []
+    with only_writer(out):
+        opened = {
+            name: manifest.begin(files.join(out, name), "select", options.model_dump(), inputs)
+            for name in dict.fromkeys(["selection", *(subset.folder for subset in subsets)])
+        }
+        if not all(found.complete for found in opened.values()):
+            sources = Sources(options.score_column, options.where, opt_out, filters, dedup)
+            _select(paths, subsets, out, options, sources, list(opened), beam_args)
+        for name, found in opened.items():
+            if not found.complete:
+                opened[name] = _finish(files.join(out, name), found)
+        return opened["selection"]
+
+
+def _select(
+    paths: list[str],
+    subsets: list[Subset],
+    out: str,
+    options: SelectOptions,
+    sources: Sources,
+    names: list[str],
+    beam_args: Sequence[str],
+) -> None:
+    folders = [files.join(out, name) for name in names]
+
+    def written() -> Reading:
+        return Reading(sum(len(files.list_files(folder, ".parquet")) for folder in folders))
+
+    with (
+        manifest.withdrawn_if_empty(*folders),
+        files.without_leftovers(*folders),
+        progress("select (tables)", len(paths) + len(subsets), written),
+    ):
+        tasks = -(-len(paths) // FILES_PER_WORKER)
+        engine.run_job(_build(paths, subsets, out, options, sources), tasks, beam_args)
+
+
+def _build(
+    paths: list[str], subsets: list[Subset], out: str, options: SelectOptions, sources: Sources
+) -> Callable[[beam.Pipeline], None]:
+    def build(pipeline: beam.Pipeline) -> None:
+        score_files = pipeline | "Score files" >> beam.Create(paths)
+        plan = pipeline | "No plan yet" >> beam.Create([Plan(options)])
+        for number in range(selection.most_passes(options)):
+            plan = (score_files, plan) | f"Pass {number}" >> Pass(sources)
+        selected = score_files | "Select" >> beam.Map(
+            write_selection, AsSingleton(plan), files.join(out, "selection"), sources
+        )
+        selected | "Digest" >> beam.Map(part_of) | "List" >> ListParts(files.join(out, "selection"))
+        for folder in dict.fromkeys(subset.folder for subset in subsets):
+            (
+                pipeline
+                | f"Names of {folder}" >> beam.Create([subset for subset in subsets if subset.folder == folder])
+                | f"Cut {folder}" >> beam.FlatMap(write_subset, AsSingleton(plan), AsIter(selected), out)
+                | f"Digest {folder}" >> beam.Map(part_of)
+                | f"List {folder}" >> ListParts(files.join(out, folder))
+            )
+
+    return build
+
+
+class Pass(beam.PTransform):
+    """(score files, plan) -> the plan after one more look at every row."""
+
+    def __init__(self, sources: Sources) -> None:
+        super().__init__()
+        self.sources = sources
+
+    def expand(self, inputs: tuple[beam.PCollection[str], beam.PCollection[Plan]]) -> beam.PCollection[Plan]:
+        score_files, plan = inputs
+        return (
+            score_files
+            | "Count" >> beam.Map(count_file, AsSingleton(plan), self.sources)
+            | "Add" >> beam.CombineGlobally(thresholds.add).without_defaults()
+            | "Advance" >> beam.Map(lambda histogram, plan: selection.advance(plan, histogram), AsSingleton(plan))
+        )
+
+
+def count_file(path: str, plan: Plan, sources: Sources) -> thresholds.Histogram:
+    """The histogram of a score file's eligible rows; of a plan that is finished an empty one, and nothing is read."""
+    if plan.finished:
+        return thresholds.EMPTY
+    eligible = (rows.where(rows.is_eligible) for rows in sources.read(path, plan.needs_uids))
+    return thresholds.add(selection.count_rows(plan, rows) for rows in eligible)
+
+
+def write_selection(path: str, plan: Plan, out: str, sources: Sources) -> str:
+    """Write the selection of one score file, under the same name; returns its path."""
+    target = files.join(out, files.name_of(path))
+    if files.exists(target):
+        return target
+    with tables.table_writer(tables.SELECTION, target) as write:
+        for rows in sources.read(path):
+            quantiles = np.zeros(len(rows.is_eligible))
+            quantiles[rows.is_eligible] = selection.quantile_ranks(plan, rows.where(rows.is_eligible))
+            columns = {
+                "uid": rows.uids,
+                "similarity": pa.array(rows.similarity, from_pandas=True),
+                "quantile_rank": pa.array(quantiles, mask=~rows.is_eligible),
+                "reject_reason": rows.reject_reason,
+                "duplicate_of": rows.duplicate_of,
+                "sample_rank": thresholds.unit_interval(thresholds.hash_of(rows.raw_uids, plan.options.seed)),
+            }
+            write(pa.table(columns, schema=tables.SELECTION.schema))
+    return target
+
+
+def write_subset(subset: Subset, plan: Plan, selected: Iterable[str], out: str) -> Iterator[str]:
+    """Write a subset's Parquet, in the order of the score files, and its npy, sorted; yields both paths."""
+    path = files.join(out, subset.folder, subset.name)
+    with tables.table_writer(tables.SUBSET, f"{path}.parquet") as write:
+
+        def written() -> Iterator[np.ndarray]:
+            for members in _members(subset, plan, sorted(selected)):
+                write(members)
+                yield uid_bytes(members["uid"])
+
+        npy = write_uids(written(), f"{path}.npy")
+    yield from (f"{path}.parquet", npy)
+
+
+def _members(subset: Subset, plan: Plan, selected: Iterable[str]) -> Iterator[pa.Table]:
+    for path in selected:
+        for batch in tables.iter_batches(path, tables.SELECTION, [*tables.SUBSET.columns, "sample_rank"]):
+            quantiles, samples = (
+                batch[name].to_numpy(zero_copy_only=False) for name in ("quantile_rank", "sample_rank")
+            )
+            is_member = selection.members(plan, subset, quantiles, samples)
+            yield pa.Table.from_batches([batch.filter(pa.array(is_member))]).select(tables.SUBSET.columns)
+
+
+def _finish(folder: str, opened: Manifest) -> Manifest:
+    parts = read_parts(folder)
+    counts = {part.name.removesuffix(".parquet"): part.rows for part in parts if part.name.endswith(".parquet")}
+    if files.name_of(folder) == "selection":
+        pairs, left_out = sum(counts.values()), sum((Counter(part.left_out) for part in parts), Counter())
+        listed = {OPTED_OUT: 0} if INPUT_NAME in opened.inputs else {}
+        counts = {"pairs": pairs, "eligible": pairs - left_out.total()} | listed | dict(sorted(left_out.items()))
+    return manifest.finish(folder, opened, counts, folder_digest(parts))
+
+
+if __name__ == "__main__":
+    # By its own name: worker processes cannot find what a module called __main__ defines.
+    from clipsieve.pipelines.select import job as select
+
+    raise SystemExit(run_command(select.run, ("scores", "out"), SelectOptions))

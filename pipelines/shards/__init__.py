@@ -1,0 +1,1 @@
+"""The files of a shard: its tar, its rows, its counts."""

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from clipsieve.pipelines.fetch.failure import FetchError
+from clipsieve.pipelines.fetch.urls import parse_redirect, parse_url
+from clipsieve.schemas.outcomes import ErrorClass
+
+NOWHERE: frozenset[tuple[str, int]] = frozenset()
+INVALID, SCHEME, FORBIDDEN = ErrorClass.INVALID_URL, ErrorClass.SCHEME_NOT_ALLOWED, ErrorClass.FORBIDDEN_ADDRESS
+REFUSED = [
+    ("", INVALID),
+    ("not a url", INVALID),
+    ("//host/x", INVALID),
+    ("http://", INVALID),
+    ("http:///x", INVALID),
+    ("http:x", INVALID),
+    ("http://user:pass@example.org/", INVALID),
+    ("http://user@example.org/", INVALID),
+    ("http://example.org:99999/", INVALID),
+    ("http://example.org:0/", INVALID),
+    ("http://[::1/", INVALID),
+    ("http://\ud800.example/", INVALID),
+    ("ftp://example.org/", SCHEME),
+    ("file:///etc/passwd", SCHEME),
+    ("data:image/png;base64,AAAA", SCHEME),
+    ("javascript:alert(1)", SCHEME),
+    ("http://127.0.0.1/", FORBIDDEN),
+    ("http://127.1/", FORBIDDEN),
+    ("http://2130706433/", FORBIDDEN),
+    ("http://0x7f000001/", FORBIDDEN),
+    ("http://017700000001/", FORBIDDEN),
+    ("http://\uff11\uff12\uff17.0.0.1/", FORBIDDEN),
+    ("http://²130706433/", FORBIDDEN),
+    ("http://[::1]/", FORBIDDEN),
+    ("http://[fe80::1%25eth0]/", FORBIDDEN),
+    ("http://[::ffff:169.254.169.254]/", FORBIDDEN),
+    ("http://169.254.169.254/latest/meta-data", FORBIDDEN),
+]
+
+
+@pytest.mark.parametrize(("url", "error_class"), REFUSED)
+def test_a_url_that_may_not_be_asked_for_is_refused(url, error_class):
+    with pytest.raises(FetchError) as caught:
+        parse_url(url, NOWHERE)
+    assert caught.value.error_class is error_class
+    assert not caught.value.retryable
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("url", "asked_for"),
+    [
+        (" http://example.org/a b.png\n", "http://example.org/a%20b.png"),
+        ("HTTPS://Example.ORG:8443/é?q=1#f", "https://example.org:8443/%C3%A9?q=1#f"),
+        ("http://café.example/", "http://xn--caf-dma.example/"),
+        ("http://134744072/", "http://8.8.8.8/"),
+        ("http://8.8.8.8:1/", "http://8.8.8.8:1/"),
+    ],
+)
+def test_others_are_put_in_the_form_in_which_they_are_sent(url, asked_for):
+    assert str(parse_url(url, NOWHERE)) == asked_for
+
+
+def test_an_allowed_host_is_allowed_at_its_port():
+    allowed = frozenset({("127.0.0.1", 8080)})
+    assert str(parse_url("http://127.1:8080/a", allowed)) == "http://127.0.0.1:8080/a"
+    with pytest.raises(FetchError):
+        parse_url("http://127.0.0.1/a", allowed)
+
+
+def test_a_redirect_is_read_relative_to_where_it_stands_and_judged_as_any_url():
+    base = URL("https://example.org/a/b.png")
+    assert str(parse_redirect(base, "c.png", NOWHERE)) == "https://example.org/a/c.png"
+    assert str(parse_redirect(base, "//other.example/", NOWHERE)) == "https://other.example/"
+    assert str(parse_redirect(base, "http://other.example/é", NOWHERE)) == "http://other.example/%C3%A9"
+    for location in ("//127.0.0.1/", "http:///a", "file:///etc/passwd", "http://[", "//u@example.org/"):
+        with pytest.raises(FetchError):
+            parse_redirect(base, location, NOWHERE)
+
+
+@given(st.text(max_size=30) | st.text(max_size=20).map(lambda text: f"http://127.0.0.1{text}"))
+def test_no_text_however_odd_is_another_error(text):
+    for parse in (parse_url, lambda text, allowed: parse_redirect(URL("http://example.org/"), text, allowed)):
+        try:
+            url = parse(text, NOWHERE)
+        except FetchError as error:
+            str(error).encode()
+        else:
+            assert url.scheme in ("http", "https")
+            assert url.raw_host
+            assert not url.user

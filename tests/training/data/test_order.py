@@ -1,0 +1,75 @@
+"""The stream of samples: epochs without repeats, mixtures with exact shares, the same however it is cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsieve.schemas.errors import InputError
+from clipsieve.training.data.order import BLOCK, make_order
+from clipsieve.training.data.plan import SamplePlan
+
+
+def order_of(samples, subsets=(), weights=(), seed=0):
+    """Subsets are given by their members' indices."""
+    zeros = np.zeros(samples, np.int64)
+    plan = SamplePlan(("0.tar",), zeros.astype(np.int32), zeros, zeros, tuple(map(np.asarray, subsets)), 0)
+    return make_order(plan, weights, seed)
+
+
+@given(st.integers(1, 30), st.integers(0, 3), st.integers(0, 5))
+def test_each_epoch_of_the_stream_is_one_permutation(count, seed, epoch):
+    indices = order_of(count, seed=seed).slice(epoch * count, (epoch + 1) * count)
+    assert sorted(indices) == list(range(count))
+
+
+SUBSETS = (range(7), range(5, 12), range(20, 50))
+
+
+@given(st.booleans(), st.integers(0, 3 * BLOCK), st.lists(st.integers(1, 40), min_size=1, max_size=5))
+def test_the_stream_is_the_same_however_it_is_cut(is_mixed, start, lengths):
+    order = order_of(50, SUBSETS, (1, 2, 3)) if is_mixed else order_of(50)
+    bounds = np.cumsum([start, *lengths])
+    pieces = [order.slice(a, b) for a, b in pairwise(bounds)]
+    assert np.array_equal(np.concatenate(pieces), order.slice(start, int(bounds[-1])))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    orders = [order_of(50, seed=seed).slice(start, start + 50).tolist() for seed in (0, 1) for start in (0, 50)]
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_a_mixture_gives_each_subset_its_share_of_every_block():
+    order = order_of(50, (range(20), range(20, 50)), (7, 3))
+    for block in range(3):
+        indices = order.slice(block * BLOCK, (block + 1) * BLOCK)
+        assert np.count_nonzero(indices < 20) == 7000
+    whole = order.slice(0, 3 * BLOCK)
+    first, second = whole[whole < 20], whole[whole >= 20]
+    for members, seen in ((range(20), first), (range(20, 50), second)):
+        size = len(members)
+        for start in range(0, len(seen) - size, size):
+            assert sorted(seen[start : start + size]) == list(members)  # its own epochs, without repeats
+    assert 0.6 < np.mean(whole[:500] < 20) < 0.8
+
+
+@given(st.lists(st.floats(1, 100), min_size=2, max_size=6))
+def test_shares_are_the_weights_to_within_a_place(weights):
+    slots = order_of(len(weights), [[n] for n in range(len(weights))], weights).slots
+    exact = np.array(weights) / sum(weights) * BLOCK
+    assert sum(slots) == BLOCK and np.all(np.abs(np.array(slots) - exact) < 1)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 33, 500, 12_345])
+def test_unique_samples_are_counted(seen):
+    for order in (order_of(300), order_of(50, SUBSETS, (1, 2, 3))):
+        assert order.unique(seen) == len(np.unique(order.slice(0, seen)))
+
+
+def test_a_weight_without_a_place_is_refused():
+    with pytest.raises(InputError, match=r"subset: weight 1e-05 is less than 1 in 10,000"):
+        order_of(2, ([0], [1]), (1, 1e-5))

@@ -1,0 +1,1 @@
+"""What a run costs before and while it runs: compute, memory, device-hours."""

@@ -1,0 +1,1 @@
+"""From shards to batches: the sample plan, its order, the loader, augmentations and texts."""

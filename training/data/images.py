@@ -1,0 +1,94 @@
+"""From a stored image to the pixels that a tower sees: the evaluation's geometry, or random views of it.
+
+What is the same in every epoch (decoding, shrinking) is apart from what differs, so that it can be kept. A view is a
+function of the pixels and of a seed, (seed, position in the stream, number of the view): workers do not change it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from open_clip import image_transform
+from PIL import Image
+from torchvision.transforms import Compose
+
+from clipsieve.training.data.augmentations import AUGMENTATIONS, Augmentation
+
+CROP_RATIO = (3 / 4, 4 / 3)
+"""Width by height of a random crop (torchvision's RandomResizedCrop)."""
+
+Prepare = Callable[[bytes], np.ndarray]
+"""Encoded image -> uint8[H, W, 3], the part of the work that is the same in every epoch and view."""
+Augment = Callable[[np.ndarray, tuple[int, int, int]], np.ndarray]
+"""uint8[H, W, 3] and (seed, position, view) -> uint8[S, S, 3], the part that differs."""
+
+
+def image_stages(augments: Sequence[str], preprocess_cfg: dict[str, Any]) -> tuple[Prepare, list[Augment]]:
+    """The stages of an image's way to uint8[S, S, 3]: one that its views share, and one for each view.
+
+    ``augments``: names of `AUGMENTATIONS`, which either all crop or all do not.
+    """
+    size = int(preprocess_cfg["size"])
+    chosen = [AUGMENTATIONS[name] for name in augments]
+    crops = [augmentation.crop for augmentation in chosen if augmentation.crop]
+    # As large as the smallest crop needs to have the tower's size without being enlarged.
+    side = max((math.ceil(size / math.sqrt(least * CROP_RATIO[0])) for least, _ in crops), default=0)
+    prepare = partial(shrink, side=side) if crops else fit_to_tower(preprocess_cfg)
+    return prepare, [partial(make_view, augmentation=augmentation, size=size) for augmentation in chosen]
+
+
+def fit_to_tower(preprocess_cfg: dict[str, Any]) -> Prepare:
+    """Open_clip's evaluation transform, its normalisation left to the device."""
+    transform = image_transform(
+        preprocess_cfg["size"],
+        is_train=False,
+        resize_mode=preprocess_cfg.get("resize_mode"),
+        interpolation=preprocess_cfg.get("interpolation"),
+        fill_color=preprocess_cfg.get("fill_color", 0),
+    )
+    geometry = Compose(transform.transforms[:-2])  # less ToTensor and Normalize
+    return lambda data: np.asarray(geometry(_open(data)))
+
+
+def shrink(data: bytes, side: int) -> np.ndarray:
+    """The image with its shorter side brought down to ``side`` pixels: enough to crop, and small to keep."""
+    image = _open(data)
+    scale = min(1.0, side / min(image.size))
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def make_view(pixels: np.ndarray, seed: tuple[int, int, int], augmentation: Augmentation, size: int) -> np.ndarray:
+    """uint8[H, W, 3] -> uint8[size, size, 3], every draw from a generator of ``seed``."""
+    rng = np.random.default_rng(seed)
+    if augmentation.crop:
+        pixels = random_crop(pixels, rng, augmentation.crop, size)
+    if not augmentation.operations:
+        return pixels
+    changed = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    for operation in augmentation.operations:
+        changed = operation(changed, rng)
+    return changed.permute(1, 2, 0).numpy()
+
+
+def random_crop(pixels: np.ndarray, rng: np.random.Generator, area: tuple[float, float], size: int) -> np.ndarray:
+    """A random crop of this share of the image and of `CROP_RATIO`, resized to ``size``."""
+    height, width = pixels.shape[:2]
+    covered = rng.uniform(*area) * height * width
+    ratio = math.exp(rng.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
+    crop_width, crop_height = min(width, math.sqrt(covered * ratio)), min(height, math.sqrt(covered / ratio))
+    left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+    box = (left, top, left + crop_width, top + crop_height)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _open(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,154 @@
+"""Reads a plan's samples by byte offset, decodes them in threads ahead of the step, and batches them.
+
+What was decoded is kept while there is room, so a small subset that is seen many times is decoded once. Order
+and augmentation are functions of the recipe and of the place in the stream: workers and processes change
+neither.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.samples import Sample, parse_samples
+from clipsieve.training.data.images import image_stages
+from clipsieve.training.data.order import SampleOrder
+from clipsieve.training.data.ranges import RangeReader
+from clipsieve.training.data.texts import text_stages
+from clipsieve.training.strategies.base import View
+from clipsieve.training.towers.tower import Tower
+
+CACHE_BYTES = 1 << 30
+"""Decoded pairs kept by one process: 82,000 of 64 px, 7,000 of 224 px."""
+_BATCHES_AHEAD = 2
+_SAMPLES_A_READ = 64
+"""Asked of an object store at once by one thread."""
+
+Pair = tuple[np.ndarray, np.ndarray]
+"""What is the same in every epoch: uint8[H, W, 3] pixels and int64[L] tokens."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a step."""
+
+    images: dict[str, torch.Tensor]
+    """uint8[B, 3, S, S] by view, RGB."""
+    texts: torch.Tensor
+    """int64[B, L], token ids."""
+
+
+class PairReader:
+    """Reads the pair at any position of a run's stream. Safe to call from several threads."""
+
+    def __init__(self, order: SampleOrder, tower: Tower, views: Sequence[View], text_mask: str) -> None:
+        self._order, self._plan, self._views, self._seed = order, order.plan, views, order.seed
+        self._encode, self._reduce = text_stages(text_mask, tower.model_cfg["text_cfg"])
+        self._prepare, self._augments = image_stages([view.augment for view in views], tower.preprocess_cfg)
+        self._ranges = RangeReader()
+        self._cache: dict[int, Pair] = {}
+        self._room = CACHE_BYTES
+        self._lock = Lock()
+
+    def read(self, positions: range) -> tuple[np.ndarray, np.ndarray]:
+        """uint8[V, B, S, S, 3] views and int64[B, L] token ids of these positions of the stream."""
+        views, texts = [], []
+        for position, (pixels, tokens) in zip(positions, self._pairs(positions), strict=True):
+            views.append([augment(pixels, (self._seed, position, n)) for n, augment in enumerate(self._augments)])
+            texts.append(self._reduce(tokens, (self._seed, position)))
+        return np.stack([np.stack(view) for view in zip(*views, strict=True)]), np.stack(texts)
+
+    def names(self, positions: range) -> list[tuple[str, str]]:
+        """The tar and the key of the sample at each of these positions of the stream."""
+        indices = self._order.slice(positions.start, positions.stop).tolist()
+        return [(self._tar(index), sample.key) for index, sample in zip(indices, self._fetch(indices), strict=True)]
+
+    def collect(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Batch:
+        """One batch of what several calls of `read` gave, in memory that a GPU can fetch from by itself."""
+        views, texts = zip(*parts, strict=True)
+        pixels = torch.from_numpy(np.concatenate(views, axis=1)).permute(0, 1, 4, 2, 3)
+        tokens = torch.from_numpy(np.concatenate(texts))
+        if torch.cuda.is_available():
+            pixels, tokens = pixels.pin_memory(), tokens.pin_memory()
+        return Batch({view.name: pixels[number] for number, view in enumerate(self._views)}, tokens)
+
+    def _pairs(self, positions: range) -> list[Pair]:
+        """Pixels and tokens, from the cache or decoded; the bytes of all that are missing are asked for at once."""
+        indices = self._order.slice(positions.start, positions.stop).tolist()
+        pairs = {index: self._cache.get(index) for index in indices}
+        missing = [index for index, pair in pairs.items() if pair is None]
+        for start in range(0, len(missing), _SAMPLES_A_READ):
+            part = missing[start : start + _SAMPLES_A_READ]
+            for index, sample in zip(part, self._fetch(part), strict=True):
+                pairs[index] = self._decode(index, sample)
+        return [cast(Pair, pairs[index]) for index in indices]
+
+    def _decode(self, index: int, sample: Sample) -> Pair:
+        try:
+            pixels = self._prepare(sample.image)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            tar = self._tar(index)
+            raise InputError(f"{tar}: sample {sample.key}: the image cannot be decoded ({error})") from error
+        pair = pixels, self._encode(sample.caption)
+        self._keep(index, pair)
+        return pair
+
+    def _keep(self, index: int, pair: Pair) -> None:
+        needed = sum(array.nbytes for array in pair)
+        with self._lock:
+            if needed <= self._room and index not in self._cache:
+                self._cache[index] = pair
+                self._room -= needed
+
+    def _fetch(self, indices: Sequence[int]) -> list[Sample]:
+        plan = self._plan
+        ranges = [(self._tar(index), int(plan.offset[index]), int(plan.size[index])) for index in indices]
+        return [
+            _only_sample(data, tar, start)
+            for (tar, start, _), data in zip(ranges, self._ranges.read(ranges), strict=True)
+        ]
+
+    def _tar(self, index: int) -> str:
+        return self._plan.tars[self._plan.shard[index]]
+
+
+def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> Generator[Batch, None, None]:
+    """The batch of each range of stream positions, in order, read by threads two batches ahead."""
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[list[Future[tuple[np.ndarray, np.ndarray]]]] = deque()
+    try:
+        for share in shares:
+            ahead.append([pool.submit(reader.read, part) for part in _split(share, workers)])
+            if len(ahead) > _BATCHES_AHEAD:
+                yield reader.collect(part.result() for part in ahead.popleft())
+        while ahead:
+            yield reader.collect(part.result() for part in ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def normalise(images: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:
+    """uint8[B, 3, S, S] -> float32[B, 3, S, S] on the images' device, as the evaluation transform ends."""
+    mean, std = (torch.tensor(preprocess_cfg[name], device=images.device).view(3, 1, 1) for name in ("mean", "std"))
+    return (images.float() / 255 - mean) / std
+
+
+def _only_sample(data: bytes, tar: str, start: int) -> Sample:
+    samples = parse_samples(data, tar)
+    if len(samples) != 1:
+        raise InputError(f"{tar}: {len(samples)} samples, not 1, at byte {start}; verify the shards")
+    return samples[0]
+
+
+def _split(share: range, parts: int) -> list[range]:
+    step = -(-len(share) // parts)
+    return [share[start : start + step] for start in range(0, len(share), step)]

@@ -1,0 +1,102 @@
+"""The endless stream of samples: which sample of a plan stands at each position, a function of the recipe alone.
+
+A subset's part of the stream is a row of epochs, each one permutation of its members, so each is seen once before any
+is seen again. Several subsets share the stream by weight: each block of 10,000 positions has as many of each as its
+weight says, in an order drawn for the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from clipsieve.schemas.errors import InputError
+from clipsieve.training.data.plan import SamplePlan
+
+BLOCK = 10_000
+"""Positions within which the subsets' shares are exact."""
+_MIXING = 1 << 31
+"""Keeps the draws of a block apart from those of an epoch."""
+
+
+@dataclass(frozen=True)
+class SampleOrder:
+    """The stream of a plan's samples under a seed."""
+
+    plan: SamplePlan
+    slots: tuple[int, ...]
+    """How many of each block's positions each of the plan's subsets has."""
+    seed: int
+
+    def slice(self, start: int, stop: int) -> np.ndarray:
+        """int64[stop - start]: the plan's indices at these positions."""
+        if len(self.slots) == 1:
+            return self._of_subset(0, start, stop)
+        indices = np.empty(stop - start, np.int64)
+        for block in range(start // BLOCK, -(-stop // BLOCK)):
+            first, last = max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)
+            turns = _turns(self.slots, self.seed, block)
+            mine = turns[first - block * BLOCK : last - block * BLOCK]
+            for subset, slots in enumerate(self.slots):
+                before = block * slots + int(np.count_nonzero(turns[: first - block * BLOCK] == subset))
+                here = mine == subset
+                places = np.flatnonzero(here) + first - start
+                indices[places] = self._of_subset(subset, before, before + len(places))
+        return indices
+
+    def unique(self, samples_seen: int) -> int:
+        """How many different samples the first ``samples_seen`` positions hold."""
+        if len(self.slots) == 1:
+            return min(samples_seen, self._members(0))
+        seen = np.zeros(len(self.plan), bool)
+        for subset, slots in enumerate(self.slots):
+            block, rest = divmod(samples_seen, BLOCK)
+            count = block * slots + int(np.count_nonzero(_turns(self.slots, self.seed, block)[:rest] == subset))
+            seen[self._of_subset(subset, 0, min(count, self._members(subset)))] = True
+        return int(np.count_nonzero(seen))
+
+    def _members(self, subset: int) -> int:
+        return len(self.plan.subsets[subset]) if self.plan.subsets else len(self.plan)
+
+    def _of_subset(self, subset: int, start: int, stop: int) -> np.ndarray:
+        """The plan's indices at these positions of one subset's own stream."""
+        members = self._members(subset)
+        parts: list[np.ndarray] = [np.empty(0, np.int64)]
+        while start < stop:
+            epoch, first = divmod(start, members)
+            last = min(members, first + stop - start)
+            parts.append(_epoch_order(members, self.seed, epoch, subset)[first:last])
+            start += last - first
+        indices = np.concatenate(parts)
+        return self.plan.subsets[subset][indices] if self.plan.subsets else indices
+
+
+def make_order(plan: SamplePlan, weights: Sequence[float], seed: int) -> SampleOrder:
+    """The stream in which the plan's subsets have these shares; ``weights`` need not add up to 1.
+
+    Raises InputError for a weight so small that a block has no place for it.
+    """
+    if not plan.subsets:
+        return SampleOrder(plan, (BLOCK,), seed)
+    exact = np.asarray(weights, np.float64) / np.sum(weights) * BLOCK
+    slots = np.floor(exact).astype(np.int64)
+    slots[np.argsort(slots - exact, kind="stable")[: BLOCK - int(slots.sum())]] += 1
+    if not slots.all():
+        least = weights[int(np.argmin(slots))]
+        raise InputError(f"subset: weight {least:g} is less than 1 in {BLOCK:,} of the weights' sum; raise it")
+    return SampleOrder(plan, tuple(slots.tolist()), seed)
+
+
+@lru_cache(maxsize=8)
+def _epoch_order(members: int, seed: int, epoch: int, subset: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch, subset)).permutation(members)
+
+
+@lru_cache(maxsize=2)
+def _turns(slots: tuple[int, ...], seed: int, block: int) -> np.ndarray:
+    """int[BLOCK]: whose turn it is at each position of a block."""
+    turns = np.repeat(np.arange(len(slots)), slots)
+    return np.random.default_rng((seed, block, _MIXING)).permutation(turns)

@@ -86,9 +86,9 @@ def score(
 
 def _list_rules(asked: bool) -> None:
     if asked:
-        from clipsieve.pipelines.filters import job as room
+        from clipsieve.pipelines.filters.show import rules_table
 
-        rich.print(room.rules_table())
+        rich.print(rules_table())
         raise typer.Exit
 
 
@@ -109,9 +109,10 @@ def filter(
     "weak: similarity >= 0.28"`
     """
     from clipsieve.pipelines.filters import job as room
+    from clipsieve.pipelines.filters.show import waterfall_table
 
     typer.echo(room.run(scores, out, options, beam_args(context), shards, targets).line(out))
-    rich.print(room.waterfall_table(out))
+    rich.print(waterfall_table(out))
 
 
 @app.command(context_settings=BEAM)
@@ -216,7 +217,7 @@ def train(
 
     Example: `clipsieve train --shards run/shards --subset run/subsets/top40.npy --out run/models/top40`
 
-    On several GPUs: `torchrun --nproc-per-node 8 -m clipsieve.training.train --shards …`, with the same flags. What a run would
+    On several GPUs: `torchrun --nproc-per-node 8 -m clipsieve.training.train --shards …`, same flags. What a run would
     take there, before anything is read: `clipsieve train … --dry-run --devices 8`
     """
     if dry_run:
@@ -277,13 +278,15 @@ def compare(
 
     Example: `clipsieve compare run/evaluations/all run/evaluations/top40 --page compare.html`
     """
-    from clipsieve.evaluation.compare import run as room
+    from clipsieve.evaluation.compare.page import write_page
+    from clipsieve.evaluation.compare.run import compare as compared
+    from clipsieve.evaluation.compare.show import comparison_tables
 
-    found = room.compare(folders)
-    for table in room.comparison_tables(found):
+    found = compared(folders)
+    for table in comparison_tables(found):
         rich.print(table)
     if page:
-        room.write_page(found, page)
+        write_page(found, page)
         typer.echo(page)
 
 

@@ -24,9 +24,10 @@ def run(chosen: Recipe, out: str, beam_args: Sequence[str] = ()) -> Iterator[str
     yield from _evaluate(chosen, out)
     if chosen.report:
         from clipsieve.evaluation.report import page as report
+        from clipsieve.evaluation.report.summary import summary_table
 
         page = report.run(out)
-        yield report.summary_table(out)
+        yield summary_table(out)
         yield page
 
 
@@ -44,10 +45,11 @@ def _curate(chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str 
         yield score.run(shards, scores, chosen.score, beam_args, opt_out).line(scores)
     if chosen.filter:
         from clipsieve.pipelines.filters import job as filtering
+        from clipsieve.pipelines.filters.show import waterfall_table
 
         options, targets = chosen.filter.options(), chosen.filter.targets
         yield filtering.run(scores, filters, options, beam_args, shards, targets).line(filters)
-        yield filtering.waterfall_table(filters)
+        yield waterfall_table(filters)
     if chosen.dedup:
         from clipsieve.pipelines.dedup import job as dedup
 

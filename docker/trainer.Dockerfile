@@ -4,7 +4,8 @@
 #     --shards /data/run/shards --subset /data/run/subsets/top40.npy --out /data/run/models/top40
 FROM python:3.11-slim
 WORKDIR /opt/clipsieve
-COPY pyproject.toml constraints.txt README.md LICENSE NOTICE clipsieve/cli.py clipsieve/recipes.py ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY clipsieve clipsieve
 COPY schemas schemas
 COPY pipelines pipelines
 COPY training training

@@ -2,7 +2,8 @@
 #   docker build -f docker/worker.Dockerfile -t REGISTRY/clipsieve-worker .
 FROM apache/beam_python3.11_sdk:2.77.0
 WORKDIR /opt/clipsieve
-COPY pyproject.toml constraints.txt README.md LICENSE NOTICE clipsieve/cli.py clipsieve/recipes.py ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY clipsieve clipsieve
 COPY schemas schemas
 COPY pipelines pipelines
 COPY training training

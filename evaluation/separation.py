@@ -91,7 +91,7 @@ def swap_captions(captions: Sequence[str], seed: int) -> np.ndarray:
 
 
 def main() -> None:
-    """``python -m clipsieve.evaluation.separation --model FOLDER --pairs FILE``: the AUC on a Parquet file with encoded images.
+    """``python -m clipsieve.evaluation.separation --model FOLDER --pairs FILE``: the AUC on encoded images in Parquet.
 
     The file has ``image`` and ``caption`` (or ``title``); ``group`` names near-duplicates, and without it each row is
     its own group.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class ScalingView:
 def write_page(comparison: Comparison, path: str) -> None:
     """Write the comparison's page. Equal comparisons give equal bytes."""
     page = render_page(
-        "compare.html",
+        Path(__file__).with_name("compare.html"),
         comparison=comparison,
         metrics=_metric_views(comparison),
         scalings=[_scaling_view(each) for each in comparison.scalings],

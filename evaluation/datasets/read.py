@@ -18,7 +18,7 @@ from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 
 BUILTIN = "builtin"
-_BUILTIN_FOLDER = Path(__file__).parent / "tasks"
+_BUILTIN_FOLDER = Path(__file__).parents[1] / "tasks"
 
 
 def data_sets(data: str) -> dict[str, str]:
@@ -56,8 +56,8 @@ def read_task(path: str, slug: str = "", split: str = "test", imagenet_names: bo
     """Read the task ``slug`` (by default: the data set's own) at ``path`` and check it whole.
 
     ``imagenet_names``: a set of ImageNet's is asked for by ImageNet's names, whatever names the folder brings; of
-    ObjectNet that is another protocol (see `clipsieve.evaluation.datasets.imagenet`). What is wrong with the data, the counts of a known
-    task among it, is an InputError.
+    ObjectNet that is another protocol (see `clipsieve.evaluation.datasets.imagenet`). What is wrong with the data, the
+    counts of a known task among it, is an InputError.
     """
     slug = slug or slug_of(files.name_of(path))
     known = BY_SLUG.get(slug)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def write_page(
             views.append(_classification_view(task, look_at_classes(task, features, WORST)))
         elif isinstance(task, RetrievalTask):
             views.append(_retrieval_view(task, *look_at_retrieval(task, features)))
-    page = render_page("sight.html", model=files.name_of(model), rows=rows, tasks=views)
+    page = render_page(Path(__file__).with_name("mistakes.html"), model=files.name_of(model), rows=rows, tasks=views)
     files.write_if_changed(files.join(out, "report", "index.html"), page)
 
 

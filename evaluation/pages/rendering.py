@@ -14,15 +14,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipsieve.evaluation.pages import words
-from clipsieve.evaluation.report import headline
 
 _HERE = Path(__file__).parent
 
 
-def render_page(template: str, script: str = "", **shown: Any) -> bytes:
-    """The page of a template of this folder, UTF-8; ``script`` is the text of its one script."""
+def render_page(template: Path, script: str = "", **shown: Any) -> bytes:
+    """The page of ``template``, which may include what lies beside it or here, UTF-8.
+
+    ``script`` is the text of its one script.
+    """
     environment = Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader([template.parent, _HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -32,14 +34,14 @@ def render_page(template: str, script: str = "", **shown: Any) -> bytes:
         count="{:,}".format,
         percent=lambda fraction: f"{100 * fraction:.1f}%",
         similarity=lambda value: f"{value:.4f}".replace("-", "\N{MINUS SIGN}"),
-        signed=headline.signed,
+        signed=words.signed,
         consent=words.consent,
         loss=words.loss,
         metric=words.metric,
         subset=words.subset,
     )
     style = (_HERE / "style.css").read_text("utf-8")
-    page = environment.get_template(template).render(
+    page = environment.get_template(template.name).render(
         style=style, script=script, style_digest=_digest(style), script_digest=_digest(script), **shown
     )
     return page.encode("utf-8", "replace")

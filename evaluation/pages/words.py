@@ -93,3 +93,8 @@ def subset(name: str | None) -> str:
     if name.startswith("top"):
         return f"top {name.removeprefix('top')}%"
     return f"sample of {name}" if name[0].isdigit() else name
+
+
+def signed(fraction: float) -> str:
+    """A fraction as signed percentage points, with a true minus sign."""
+    return f"{100 * fraction:+.1f}".replace("-", "\N{MINUS SIGN}")

@@ -43,21 +43,16 @@ def model_findings(comparisons: Sequence[Comparison]) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.verdict == "open")
 
 
-def signed(fraction: float) -> str:
-    """A fraction as signed percentage points, with a true minus sign."""
-    return f"{100 * fraction:+.1f}".replace("-", "\N{MINUS SIGN}")
-
-
 def _finding(comparison: Comparison) -> Finding:
     """Who is better at what and by how much; where the interval holds zero, that nothing is shown."""
     result, difference = comparison.result, comparison.difference
     subset = words.subset(comparison.model.subset)
     measure = f"{words.metric(result.metric)} on {result.dataset}"
-    interval = f"95% interval {signed(difference.low)} to {signed(difference.high)}"
+    interval = f"95% interval {words.signed(difference.low)} to {words.signed(difference.high)}"
     if not comparison.is_clear:
         text = (
             f"{measure}: no difference is shown between training on the {subset} and on all pairs "
-            f"({signed(difference.value)} points; {interval}, which includes zero)."
+            f"({words.signed(difference.value)} points; {interval}, which includes zero)."
         )
         return Finding(text, "open")
     verdict: Literal["better", "worse"] = "better" if difference.value > 0 else "worse"

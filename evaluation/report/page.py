@@ -25,7 +25,7 @@ def run(run_dir: str) -> str:
 def render(run: Run) -> bytes:
     """The whole page as HTML."""
     return render_page(
-        "template.html",
+        Path(__file__).with_name("template.html"),
         Path(__file__).with_name("report.js").read_text("utf-8"),
         run=run,
         lead=headline.pairs_sentence(run.steps, run.pool.scored, run.pool.eligible, run.main_cut),

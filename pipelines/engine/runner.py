@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shlex
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from clipsieve.pipelines.engine import watched_workers  # noqa: F401  registers itself with Beam
+from clipsieve.pipelines.engine import (
+    watched_workers,  # noqa: F401  registers itself with Beam
+    worker,
+)
 from clipsieve.schemas import errors
 from clipsieve.schemas.errors import ClipsieveError, InputError, SignalError
 
@@ -59,7 +61,7 @@ def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
     workers = min(_cores(), tasks)
     if workers <= 1:
         return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
-    processes = SubprocessSDKEnvironment.from_command_string(f"{shlex.quote(sys.executable)} -m {__package__}.worker")
+    processes = SubprocessSDKEnvironment.from_command_string(shlex.join(worker.command()))
     options = PipelineOptions([*beam_args, f"--direct_num_workers={workers}"])
     return beam.Pipeline(runner=FnApiRunner(default_environment=processes), options=options)
 

@@ -22,7 +22,20 @@ def _end_with_driver() -> None:
     os._exit(1)
 
 
-if __name__ == "__main__":
+def command() -> list[str]:
+    """The command that starts a worker process of this interpreter.
+
+    The worker imports from the places that this process imports from. The working directory is none of them unless it
+    is one here: ``python -m`` and ``python -c`` would put it first, and run a stranger's ``pipelines/`` or ``torch.py``
+    that lies in it. ``-I`` keeps it off; ``-P``, which does no more than that, came with Python 3.11.
+    """
+    places = [place for place in sys.path if place]
+    start = f"import sys; sys.path[:] = {places!r}; from {__name__} import main; main()"
+    return [sys.executable, "-I", "-c", start]
+
+
+def main() -> None:
+    """Serve the driver until it is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and a service's stop are the driver's to handle
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, name="end_with_driver", daemon=True).start()

@@ -11,7 +11,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.models import CONFIG_NAME, FORMS, LoadedModel, load_model
 
 BUILTIN = "builtin"
-_BUILTIN_FOLDER = Path(__file__).with_name("builtin")
+_BUILTIN_FOLDER = Path(__file__).parents[1] / "builtin"
 
 
 def load_reference(spec: str) -> LoadedModel:

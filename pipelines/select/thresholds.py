@@ -14,8 +14,8 @@ cut's border lies.
 
 A cut is resolved as soon as a bin is taken whole. No two rows have one quality key, so that happens at the
 last digit at the latest; unless thousands of scores are equal, it happens within two or three passes. Ties go
-to the smaller uid. Everything here is a pure function on numpy arrays; `clipsieve.pipelines.select.job` carries it out over
-files.
+to the smaller uid. Everything here is a pure function on numpy arrays; `clipsieve.pipelines.select.job` carries it
+out over files.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class _Killer:
 
 
 def run_until(world: int, arguments: Sequence[str], moment: Moment | None) -> list[int | None]:
-    """Run ``python -m clipsieve.training.train`` with ``arguments`` in ``world`` processes; returns their exit statuses.
+    """Run ``clipsieve.training.train`` with ``arguments`` in ``world`` processes; returns their exit statuses.
 
     The first process watches for the moment, and kills itself or the other.
     """

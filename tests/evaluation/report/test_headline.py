@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from clipsieve.evaluation.report.collect import collect
-from clipsieve.evaluation.report.headline import MOST_NAMED, model_findings, pairs_sentence, signed
+from clipsieve.evaluation.report.headline import MOST_NAMED, model_findings, pairs_sentence
 from clipsieve.evaluation.statistics.intervals import Estimate
 
 
@@ -53,7 +53,3 @@ def test_settled_findings_come_first_and_many_are_counted(run):
 
 def test_nothing_to_compare_is_said():
     assert "No model of this run can be compared" in model_findings([])[0].text
-
-
-def test_points_are_signed():
-    assert [signed(value) for value in (0.0123, -0.5, 0.0)] == ["+1.2", "\N{MINUS SIGN}50.0", "+0.0"]

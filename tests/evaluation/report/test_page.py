@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from clipsieve.evaluation import report
+from clipsieve.evaluation.pages import rendering
 from clipsieve.evaluation.report.page import run
 from clipsieve.schemas.errors import InputError
 
-STYLE = (Path(evaluation.report.__file__).parent / "style.css").read_text("utf-8")
+STYLE = Path(rendering.__file__).with_name("style.css").read_text("utf-8")
 
 
 class Page(HTMLParser):

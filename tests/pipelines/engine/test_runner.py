@@ -66,7 +66,7 @@ def run_jobs(folder: Path, *arguments: str) -> list[str]:
     """Run a job of each kind in one process; returns what it printed, a line each."""
     (folder / "failing.py").write_text(FAIL)
     (folder / "job.py").write_text(JOB)
-    environment = {**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"}
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[3]}"}
     command = [sys.executable, str(folder / "job.py"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")

@@ -19,7 +19,7 @@ from clipsieve.training.cost.dry_run import dry_run
 from clipsieve.training.strategies.registry import fit_tower
 from clipsieve.training.towers.tower import load_tower
 
-FOLDER = Path(__file__).parents[2] / "training" / "recipes"
+FOLDER = Path(__file__).parents[3] / "training" / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 ROWS = {
     "scaling_down_data_quantity": 25,

@@ -84,7 +84,7 @@ def test_a_towers_cost_is_the_papers(table, name, gmacs):
 
 
 def test_the_table_of_the_documentation_is_what_the_command_prints(table):
-    assert table in (Path(__file__).parents[2] / "docs" / "towers.md").read_text("utf-8")
+    assert table in (Path(__file__).parents[3] / "docs" / "towers.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ["swin-t", "mixer-b-32"])

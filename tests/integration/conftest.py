@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from clipsieve.pipelines.quickstart.web import Behaviour, Page, serve
+from tests.integration.installed import Installed, install
 
 TROUBLED = {
     Behaviour.NOT_FOUND: 3,
@@ -101,11 +100,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
 
 
 @pytest.fixture(scope="session")
-def small_run(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a whole run by `clipsieve run RECIPE`. To be read, not changed."""
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    return install(tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture(scope="session")
+def small_run(source: Source, installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run by the installed `clipsieve run RECIPE`. To be read, not changed."""
     out = _begin(source, tmp_path_factory.mktemp("small") / "run")
-    command = [sys.executable, "-m", "clipsieve", "run", str(out / "recipe.yaml")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    ended = installed.run("clipsieve", "run", str(out / "recipe.yaml"))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == str(out / "report" / "index.html")
     return out

@@ -1,4 +1,4 @@
-"""AdamW, and the Adafactor of big_vision with which Scaling (Down) CLIP trained."""
+"""Optimizers and their schedule: AdamW, and the Adafactor of big_vision with which Scaling (Down) CLIP trained."""
 
 from __future__ import annotations
 
@@ -60,6 +60,17 @@ def decay_groups(strategy: Strategy, weight_decay: float) -> list[dict[str, obje
         {"params": parameters, "weight_decay": weight_decay if is_kernel else 0.0}
         for (is_kernel, _), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
     ]
+
+
+def schedule(step: int, steps: int, warmup_steps: int) -> float:
+    """Share of the peak learning rate at ``step`` of 0..steps-1: linear warm-up, then a cosine to zero.
+
+    It starts at 1 / warmup_steps, is 1 at step warmup_steps - 1 and at the next, and would be 0 at ``steps``;
+    ``warmup_steps`` is below ``steps``.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))
 
 
 def clip_gradients(model: torch.nn.Module, limit: float | None) -> torch.Tensor:

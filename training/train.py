@@ -26,10 +26,9 @@ from clipsieve.training.export import leave_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
 from clipsieve.training.job import Job, inputs_of, make_job, recipe_of
 from clipsieve.training.log import Measure, StepValues, TrainLog
-from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.optimizers import make_optimizer, schedule
 from clipsieve.training.runtime import start_runtime, stop_requests
 from clipsieve.training.scale import distribute
-from clipsieve.training.schedule import schedule
 from clipsieve.training.step import Stepper
 from clipsieve.training.strategies.registry import fit_tower, make_strategy
 from clipsieve.training.towers.tower import load_tower

@@ -1,4 +1,10 @@
-"""What an answer's headers say of its use: X-Robots-Tag here, TDM reservations in tdm.py."""
+"""The headers of a response by which an owner forbids its use.
+
+``X-Robots-Tag``, and ``tdm-reservation`` of TDMRep, the W3C community group's protocol by which a site reserves the
+right of text and data mining. TDMRep's ``tdm-policy`` only says where a licence may be had. Its
+``/.well-known/tdmrep.json`` is not requested: it would cost one more request for every origin, most of which hold a few
+images of a pool, and what it says of paths a site can say in robots.txt.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +13,10 @@ from collections.abc import Iterable, Iterator
 
 from multidict import MultiMapping
 
-from clipsieve.pipelines.fetch.tdm import TDM_HEADER, reserves
 from clipsieve.schemas.outcomes import Consent
 
 ROBOTS_HEADER = "X-Robots-Tag"
+TDM_HEADER = "tdm-reservation"
 
 NO_AI = frozenset({"noai", "noimageai"})
 """Directives on use, whoever crawls; DeviantArt's, which img2dataset heeds too."""
@@ -30,6 +36,14 @@ def header_opt_out(headers: MultiMapping[str], user_agent: str) -> Consent | Non
     if reserves(headers.getall(TDM_HEADER, [])):
         return Consent.TDM_RESERVATION
     return None
+
+
+def reserves(values: Iterable[str]) -> bool:
+    """Whether any ``tdm-reservation`` header is 1, rights reserved; 0 and what is neither reserve nothing.
+
+    Source: www.w3.org/community/reports/tdmrep/CG-FINAL-tdmrep-20240510/, HTTP headers.
+    """
+    return any(part.strip() == "1" for value in values for part in value.split(","))
 
 
 def forbids_use(values: Iterable[str], user_agent: str) -> bool:

@@ -1,14 +1,16 @@
-"""Which weights are decayed, and Adafactor against big_vision's update written out in numpy."""
+"""Which weights are decayed, Adafactor against big_vision's update written out in numpy, and the learning rate by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import TrainOptions
-from clipsieve.training.optimizers import clip_gradients, decay_groups, make_optimizer
+from clipsieve.training.optimizers import clip_gradients, decay_groups, make_optimizer, schedule
 from clipsieve.training.strategies.registry import make_strategy
 from clipsieve.training.towers.tower import build_model, load_tower
 
@@ -158,3 +160,18 @@ def test_gradients_are_scaled_down_to_the_limit(limit, scale):
     gradient = model.bias.grad
     assert gradient is not None
     np.testing.assert_allclose(gradient.numpy(), 3.0 * scale, rtol=1e-5)
+
+
+def test_a_run_of_eight_steps_by_hand():
+    rates = [schedule(step, 8, 4) for step in range(8)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.853553, 0.5, 0.146447], abs=1e-6)
+
+
+@given(st.integers(1, 300), st.data())
+def test_the_rate_climbs_to_its_peak_and_falls_towards_zero(steps, data):
+    warmup = data.draw(st.integers(0, steps - 1))
+    rates = [schedule(step, steps, warmup) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+    assert rates[warmup] == 1
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)

@@ -16,9 +16,8 @@ from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.data.images import image_stages
 from clipsieve.training.data.loader import Batch
 from clipsieve.training.data.texts import text_stages
-from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.optimizers import make_optimizer, schedule
 from clipsieve.training.runtime import Runtime
-from clipsieve.training.schedule import schedule
 from clipsieve.training.step import Stepper
 from clipsieve.training.strategies.base import Strategy
 from clipsieve.training.strategies.registry import fit_tower, make_strategy

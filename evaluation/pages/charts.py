@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clipsieve.evaluation.report.histogram import Histogram
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -51,10 +49,10 @@ def scale_within(low: float, high: float, most_ticks: int = 6) -> Scale:
     return Scale(low, high, ticks)
 
 
-def bars_path(histogram: Histogram) -> str:
-    """The bars' outline in a box as wide as there are bins and 100 high, the highest bar filling it."""
-    highest = max(histogram.counts)
-    tops = (f"V{100 - 100 * count / highest:.2f}H{i}" for i, count in enumerate(histogram.counts, start=1))
+def bars_path(counts: Sequence[int]) -> str:
+    """The bars' outline in a box as wide as there are counts and 100 high, the highest bar filling it."""
+    highest = max(counts)
+    tops = (f"V{100 - 100 * count / highest:.2f}H{i}" for i, count in enumerate(counts, start=1))
     return f"M0 100{''.join(tops)}V100Z"
 
 

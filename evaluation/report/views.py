@@ -94,7 +94,7 @@ def histogram_view(run: Run) -> HistogramView:
     places = stops(counted, run.cuts)
     start = next((i for i, stop in enumerate(places) if run.main_cut and stop.cut == run.main_cut.name), 0)
     axis = charts.scale_within(drawn.low, drawn.high)
-    return HistogramView(charts.bars_path(drawn), len(drawn.counts), axis, places, start, run.pool.eligible)
+    return HistogramView(charts.bars_path(drawn.counts), len(drawn.counts), axis, places, start, run.pool.eligible)
 
 
 def band_views(run: Run) -> list[BandView]:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsieve.evaluation.pages.charts import Scale, bars_path, polyline, scale, scale_within
-from clipsieve.evaluation.report.histogram import Histogram
 
 VALUES = st.lists(st.floats(-1000, 1000).filter(lambda value: value == 0 or abs(value) > 1e-3), min_size=1)
 
@@ -45,4 +44,4 @@ def test_places_by_hand():
     axis = Scale(-1.0, 3.0, ())
     assert [axis.percent(value) for value in (-1, 0, 3)] == [0.0, 25.0, 100.0]
     assert polyline([(0, 0), (5, 2)], Scale(0, 10, ()), Scale(0, 4, ())) == "0,100 50,50"
-    assert bars_path(Histogram(0.0, 0.5, (1, 4, 0))) == "M0 100V75.00H1V0.00H2V100.00H3V100Z"
+    assert bars_path((1, 4, 0)) == "M0 100V75.00H1V0.00H2V100.00H3V100Z"

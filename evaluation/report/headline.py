@@ -51,7 +51,7 @@ def signed(fraction: float) -> str:
 def _finding(comparison: Comparison) -> Finding:
     """Who is better at what and by how much; where the interval holds zero, that nothing is shown."""
     result, difference = comparison.result, comparison.difference
-    subset = words.subset(comparison.model.subset)
+    subset = words.trained_on(comparison.model.data)
     measure = f"{words.metric(result.metric)} on {result.dataset}"
     interval = f"95% interval {signed(difference.low)} to {signed(difference.high)}"
     if not comparison.is_clear:

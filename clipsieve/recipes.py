@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.options import TrainOptions
-from clipsieve.schemas.recipe import Recipe, TrainStage
+from clipsieve.schemas.options import DownloadOptions, ScoreOptions, SelectOptions, TokenizerOptions, TrainOptions
+from clipsieve.schemas.recipe import DedupStage, EvaluateStage, FilterStage, Recipe, ReshardStage, TrainStage
+from clipsieve.schemas.stages import STAGES, Holds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,9 +20,9 @@ def run(chosen: Recipe, out: str, beam_args: Sequence[str] = ()) -> Iterator[str
 
     Raises InputError for a subset that the recipe's `select` did not write, and what the stages raise.
     """
-    yield from _curate(chosen, out, beam_args)
-    yield from _train(chosen, out)
-    yield from _evaluate(chosen, out)
+    for name in STAGES:
+        if wanted := getattr(chosen, name):
+            yield from RUNNERS[name](wanted, chosen, out, beam_args)
     if chosen.report:
         from clipsieve.evaluation.report import page as report
         from clipsieve.evaluation.report.summary import summary_table
@@ -31,73 +32,105 @@ def run(chosen: Recipe, out: str, beam_args: Sequence[str] = ()) -> Iterator[str
         yield page
 
 
-def _curate(chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str | Table]:
-    """What Beam runs: the stages from the table to subsets, and these as shards."""
-    opt_out = chosen.opt_out
-    shards, scores, filters, repeats = (files.join(out, name) for name in ("shards", "scores", "filters", "dedup"))
-    if chosen.download:
-        from clipsieve.pipelines.download import job as download
+def _download(options: DownloadOptions, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
+    from clipsieve.pipelines.download import job as download
 
-        yield download.run(chosen.pairs, shards, chosen.download, beam_args, opt_out=opt_out).line(shards)
-    if chosen.score:
-        from clipsieve.pipelines.score import job as score
-
-        yield score.run(shards, scores, chosen.score, beam_args, opt_out).line(scores)
-    if chosen.filter:
-        from clipsieve.pipelines.filters import job as filtering
-        from clipsieve.pipelines.filters.show import waterfall_table
-
-        options, targets = chosen.filter.options(), chosen.filter.targets
-        yield filtering.run(scores, filters, options, beam_args, shards, targets).line(filters)
-        yield waterfall_table(filters)
-    if chosen.dedup:
-        from clipsieve.pipelines.dedup import job as dedup
-
-        dedup_options, tasks = chosen.dedup.options(), chosen.dedup.tasks
-        yield dedup.run(shards, scores, repeats, dedup_options, beam_args, tasks).line(repeats)
-    if chosen.select:
-        from clipsieve.pipelines.select import job as select
-
-        verdicts = filters if chosen.filter else None, repeats if chosen.dedup else None
-        yield select.run(scores, out, chosen.select, beam_args, opt_out, *verdicts).line(out)
-    for part in chosen.reshard:
-        from clipsieve.pipelines.reshard import job as reshard
-
-        folder = files.join(out, "resharded", part.subset)
-        yield reshard.run(shards, _subset(out, part.subset), folder, part.options(), beam_args, opt_out).line(folder)
+    folder = _folder("download", out)
+    yield download.run(chosen.pairs, folder, options, beam_args, opt_out=chosen.opt_out).line(folder)
 
 
-def _train(chosen: Recipe, out: str) -> Iterator[str]:
-    """The tokenizer of the shards' captions, and the models."""
-    shards = files.join(out, "shards")
-    if chosen.tokenizer:
-        from clipsieve.training import tokenizer
+def _score(options: ScoreOptions, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
+    from clipsieve.pipelines.score import job as score
 
-        folder = files.join(out, "tokenizer")
-        captions = tokenizer.shard_captions(shards)
-        yield tokenizer.run(captions, {"shards": shards}, folder, chosen.tokenizer).line(folder)
-    for stage in chosen.train:
-        from clipsieve.training import train
+    folder = _folder("score", out)
+    yield score.run(_folder("download", out), folder, options, beam_args, chosen.opt_out).line(folder)
 
-        folder = files.join(out, "models", stage.name)
+
+def _filter(stage: FilterStage, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str | Table]:
+    from clipsieve.pipelines.filters import job as filters
+    from clipsieve.pipelines.filters.show import waterfall_table
+
+    folder = _folder("filter", out)
+    scores, shards = _folder("score", out), _folder("download", out)
+    yield filters.run(scores, folder, stage.options(), beam_args, shards, stage.targets).line(folder)
+    yield waterfall_table(folder)
+
+
+def _dedup(stage: DedupStage, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
+    from clipsieve.pipelines.dedup import job as dedup
+
+    folder = _folder("dedup", out)
+    shards, scores = _folder("download", out), _folder("score", out)
+    yield dedup.run(shards, scores, folder, stage.options(), beam_args, stage.tasks).line(folder)
+
+
+def _select(options: SelectOptions, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
+    from clipsieve.pipelines.select import job as select
+
+    filters = _folder("filter", out) if chosen.filter else None
+    repeats = _folder("dedup", out) if chosen.dedup else None
+    scores = _folder("score", out)
+    yield select.run(scores, out, options, beam_args, chosen.opt_out, filters, repeats).line(out)
+
+
+def _reshard(parts: Sequence[ReshardStage], chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
+    from clipsieve.pipelines.reshard import job as reshard
+
+    shards = _folder("download", out)
+    for part in parts:
+        folder, subset = _folder("reshard", out, part.subset), _subset(out, part.subset)
+        yield reshard.run(shards, subset, folder, part.options(), beam_args, chosen.opt_out).line(folder)
+
+
+def _tokenizer(options: TokenizerOptions, chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:
+    from clipsieve.training import tokenizer
+
+    folder, shards = _folder("tokenizer", out), _folder("download", out)
+    captions = tokenizer.shard_captions(shards)
+    yield tokenizer.run(captions, {"shards": shards}, folder, options).line(folder)
+
+
+def _train(stages: Sequence[TrainStage], chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:
+    from clipsieve.training import train
+
+    shards = _folder("download", out)
+    for stage in stages:
+        folder = _folder("train", out, stage.name)
         subsets = [_subset(out, name) + weight for name, weight in stage.weighted_subsets()]
         yield train.run(shards, subsets, folder, _train_options(chosen, stage, out), chosen.opt_out).line(folder)
 
 
-def _evaluate(chosen: Recipe, out: str) -> Iterator[str]:
+def _evaluate(stage: EvaluateStage, chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:
     """Every model of the recipe on its tasks."""
-    if chosen.evaluate is None:
-        return
     from clipsieve.evaluation import evaluate
 
-    for stage in chosen.train:
-        model, folder = (files.join(out, kind, stage.name) for kind in ("models", "evaluations"))
-        yield evaluate.run(model, chosen.evaluate.data, folder, chosen.evaluate.options()).line(folder)
+    for model in chosen.train:
+        path, folder = _folder("train", out, model.name), _folder("evaluate", out, model.name)
+        yield evaluate.run(path, stage.data, folder, stage.options()).line(folder)
+
+
+RUNNERS: Mapping[str, Callable[..., Iterator[str | Table]]] = {
+    "download": _download,
+    "score": _score,
+    "filter": _filter,
+    "dedup": _dedup,
+    "select": _select,
+    "reshard": _reshard,
+    "tokenizer": _tokenizer,
+    "train": _train,
+    "evaluate": _evaluate,
+}
+"""What runs a stage: called with what the recipe says of it, the recipe, the run's folder and Beam's options."""
+
+
+def _folder(stage: str, out: str, *name: str) -> str:
+    return STAGES[stage].folder(out, *name)
 
 
 def _subset(out: str, name: str) -> str:
     """The file of a subset or sample that `select` wrote under ``out``."""
-    paths = [files.join(out, folder, f"{name}.npy") for folder in ("subsets", "samples")]
+    folders = [output.name for output in STAGES["select"].outputs if output.holds is Holds.MEMBERS]
+    paths = [files.join(out, folder, f"{name}.npy") for folder in folders]
     for path in paths:
         if files.exists(path):
             return path
@@ -108,8 +141,10 @@ def _train_options(chosen: Recipe, stage: TrainStage, out: str) -> TrainOptions:
     """A run's options with the paths under ``out`` of what the recipe's stages before it made."""
     made: dict[str, Any] = {}
     if stage.initial in {other.name for other in chosen.train}:
-        made["initial"] = files.join(out, "models", str(stage.initial))
+        made["initial"] = _folder("train", out, str(stage.initial))
     if chosen.tokenizer:
-        made["tokenizer"] = files.join(out, "tokenizer", "spiece.model")
+        from clipsieve.schemas.tokenizer import PIECES_NAME
+
+        made["tokenizer"] = _folder("tokenizer", out, PIECES_NAME)
         made["canonicalize"] = chosen.tokenizer.canonicalize
     return stage.options().model_copy(update=made)

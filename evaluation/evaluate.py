@@ -30,7 +30,7 @@ from clipsieve.evaluation.results.tables import Outcome, read_rows, write_rows, 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.lock import only_writer
-from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
+from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, present_manifest, read_manifest
 from clipsieve.schemas.models import LoadedModel, load_model
 from clipsieve.schemas.options import EvaluateOptions
 from clipsieve.schemas.results import results_digest
@@ -130,11 +130,9 @@ def _begin(
         done = {row["key"] for row in read_rows(out)}
         open_tasks = {job.task.key for job in jobs if job.key not in done}
         mended = {f"data {key}": [str(before.inputs.get(f"data {key}"))] for key in open_tasks} if before else {}
-        begin(out, "evaluate", {**options.model_dump(), "protocol": PROTOCOL}, inputs, mended)
+        begin(out, options, inputs, mended, protocol=PROTOCOL)
     ranks.barrier()
-    manifest = read_manifest(out)
-    assert manifest is not None  # noqa: S101
-    return manifest
+    return present_manifest(out)
 
 
 def _evaluate(jobs: list[Job], features: Features, out: str, failures: dict[str, str]) -> list[dict[str, Any]]:

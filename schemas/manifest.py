@@ -11,19 +11,21 @@ import datetime
 import importlib.metadata
 import json
 import platform
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, model_validator
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.options import STAGE_OPTIONS
+from clipsieve.schemas.older_manifests import upgraded
+from clipsieve.schemas.options import Options
+from clipsieve.schemas.stages import STAGES, Holds, stage_of
+from clipsieve.schemas.training_data import TrainingData, WeightedSubset, mixture, subset_digests
 
-STAGE_FOLDERS = ("shards", "scores", "filters", "dedup", "selection", "subsets", "samples", "tokenizer")
-STAGE_PARENTS = ("resharded", "models", "evaluations")
-"""The folders of a run that one stage fills, and those that hold one such folder a subset or model."""
+_SomeOptions = TypeVar("_SomeOptions", bound=Options)
 VERSIONED = ("clipsieve", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
 
 
@@ -52,8 +54,13 @@ class Manifest(BaseModel):
     stage: str
     status: Literal["running", "complete", "takedown"] = "running"
     """takedown: complete, and pairs are being removed; the files do not agree until that has ended."""
-    recipe: dict[str, Any]
+    recipe: SerializeAsAny[Options]
+    """The stage's options."""
     inputs: dict[str, str]
+    subsets: list[WeightedSubset] = []
+    """Of `reshard` and `train`: what they read the pairs of the shards through; none: all pairs."""
+    protocol: int | None = None
+    """Of `evaluate`: the version of what it does with a task."""
     versions: dict[str, str]
     started_at: str
     finished_at: str | None = None
@@ -64,6 +71,40 @@ class Manifest(BaseModel):
     """What this manifest was each time that the folder was complete and then added to, without their own
     ``earlier``; the files that they describe are still there, unchanged but for the pairs that takedowns removed."""
     takedowns: list[Takedown] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_stage(cls, content: Any) -> Any:
+        """Read the recipe as the options of the stage."""
+        if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
+            return content
+        if content.get("stage") not in STAGES:
+            raise ValueError(f"{content.get('stage')!r} is not one of its stages, {', '.join(STAGES)}")
+        return content | {"recipe": STAGES[content["stage"]].options.model_validate(content["recipe"])}
+
+    def options(self, kind: type[_SomeOptions]) -> _SomeOptions:
+        """The recipe, of a stage whose options are of this ``kind``."""
+        if not isinstance(self.recipe, kind):
+            raise InputError(f"a folder of {self.stage} was given, where one of {stage_of(kind()).name} is needed")
+        return self.recipe
+
+    def trained_on(self) -> TrainingData | None:
+        """What a model or tokenizer was trained on; None of folders of other stages."""
+        if STAGES[self.stage].outputs[0].holds is not Holds.LEARNT:
+            return None
+        source: Literal["shards", "pairs"] = "shards" if "shards" in self.inputs else "pairs"
+        return TrainingData(tuple(self.subsets), source, self.inputs[source])
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the stage was asked to do, to show: its options, and what else was chosen."""
+        chosen = {"subset": mixture(self.subsets), "protocol": self.protocol}
+        return self.recipe.model_dump(mode="json") | {name: value for name, value in chosen.items() if value}
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The digests of all that the stage read, to show."""
+        return self.inputs | subset_digests(self.subsets)
 
     @property
     def complete(self) -> bool:
@@ -98,46 +139,69 @@ def read_manifest(folder: str) -> Manifest | None:
     if not files.exists(path):
         return None
     try:
-        return Manifest.model_validate_json(files.read_bytes(path))
+        content = json.loads(files.read_bytes(path))
+        return Manifest.model_validate(upgraded(content, folder) if isinstance(content, dict) else content)
     except ValidationError as error:
         raise InputError(f"{path}: not a manifest of clipsieve ({error.errors()[0]['msg']})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a manifest of clipsieve ({error})") from error
+
+
+def present_manifest(folder: str) -> Manifest:
+    """The manifest of a folder that has been begun."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise InputError(f"{folder}: its manifest is gone; run the command again")
+    return manifest
 
 
 def begin(
     folder: str,
-    stage: str,
-    recipe: dict[str, Any],
+    recipe: Options,
     inputs: dict[str, str],
     grown: Mapping[str, Collection[str]] | None = None,
+    subsets: Sequence[WeightedSubset] = (),
+    protocol: int | None = None,
 ) -> Manifest:
-    """Open ``folder`` for a stage: a new manifest, or the one that an earlier run left.
+    """Open ``folder`` for the stage of the options ``recipe``: a new manifest, or the one that an earlier run left.
 
-    The earlier run must have had the same recipe, but for the stage's fields that ``may_change`` and for fields
-    that came later and have their default; and the same inputs, or such as have grown since: ``grown`` holds the
-    digests of their earlier states. A complete folder whose input has grown is opened again, to be added to.
+    The earlier run must have had the same recipe, but for the stage's fields that ``may_change``; the same subsets,
+    wherever they lie; and the same inputs, or such as have grown since: ``grown`` holds the digests of their earlier
+    states. A complete folder whose input has grown is opened again, to be added to.
     Raises InputError for a folder that was begun with another recipe or input.
     """
-    recipe = json.loads(json.dumps(recipe))
     manifest = read_manifest(folder)
+    wanted = Manifest(
+        stage=stage_of(recipe).name,
+        recipe=recipe,
+        inputs=inputs,
+        subsets=list(subsets),
+        protocol=protocol,
+        versions=_versions(),
+        started_at=now(),
+    )
     if manifest is None:
-        manifest = Manifest(stage=stage, recipe=recipe, inputs=inputs, versions=_versions(), started_at=now())
-        _write(folder, manifest)
-        return manifest
-    _refuse_difference(folder, manifest, stage, recipe, inputs, grown or {})
+        _write(folder, wanted)
+        return wanted
+    _refuse_difference(folder, manifest, wanted, grown or {})
     if manifest.complete and manifest.inputs != inputs:
         return reopen(folder, manifest, recipe, inputs)
-    if not manifest.complete and (manifest.recipe, manifest.inputs) != (recipe, inputs):
-        manifest = manifest.model_copy(update={"recipe": recipe, "inputs": inputs})
-        _write(folder, manifest)
+    if not manifest.complete:
+        again = manifest.model_copy(update={"recipe": recipe, "inputs": inputs, "subsets": wanted.subsets})
+        if again != manifest:
+            _write(folder, again)
+        return again
     return manifest
 
 
-def reopen(folder: str, complete: Manifest, recipe: dict[str, Any], inputs: dict[str, str]) -> Manifest:
+def reopen(folder: str, complete: Manifest, recipe: Options, inputs: dict[str, str]) -> Manifest:
     """Open a complete folder again, to add files to those that are there; these must stay as they are."""
     again = Manifest(
         stage=complete.stage,
-        recipe=json.loads(json.dumps(recipe)),
+        recipe=recipe,
         inputs=inputs,
+        subsets=complete.subsets,
+        protocol=complete.protocol,
         versions=_versions(),
         started_at=now(),
         earlier=[*complete.earlier, complete.model_copy(update={"earlier": [], "takedowns": []})],
@@ -199,6 +263,11 @@ def input_digest(path: str) -> str:
     return manifest.digest
 
 
+def weighted_subset(path: str, weight: float = 1.0) -> WeightedSubset:
+    """The subset in the file ``path``, as a manifest records it."""
+    return WeightedSubset(name=PurePosixPath(path).stem, path=path, weight=weight, digest=input_digest(path))
+
+
 def earlier_digests(path: str) -> list[str]:
     """What `input_digest` was of a folder of ours before files were added to it; of any other path, nothing."""
     manifest = read_manifest(path)
@@ -210,23 +279,6 @@ def known_digests(made: Manifest) -> set[str]:
     was before files were added or pairs were removed."""
     before = {digest for takedown in made.takedowns for digest in takedown.digests}
     return before | {str(state.digest) for state in (made, *made.earlier)}
-
-
-def stages(run_dir: str) -> dict[str, Manifest]:
-    """The manifests of a run's folders by their names under ``run_dir``, in the order in which data flows."""
-    names = list(STAGE_FOLDERS)
-    for parent in STAGE_PARENTS:
-        folders = files.list_folders(files.join(run_dir, parent))
-        names += [f"{parent}/{files.name_of(folder)}" for folder in folders]
-    found = {name: read_manifest(files.join(run_dir, name)) for name in names}
-    return {name: manifest for name, manifest in found.items() if manifest is not None}
-
-
-def gather(run_dir: str) -> None:
-    """Write ``run_dir``/manifest.json: the manifests of all its stages in one file."""
-    gathered = {name: manifest.model_dump() for name, manifest in stages(run_dir).items()}
-    content = json.dumps({"stages": gathered}, indent=1, ensure_ascii=False)
-    files.write_if_changed(files.join(run_dir, "manifest.json"), content.encode() + b"\n")
 
 
 def now() -> str:
@@ -242,27 +294,21 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **versions}
 
 
-def _refuse_difference(
-    folder: str,
-    manifest: Manifest,
-    stage: str,
-    recipe: dict[str, Any],
-    inputs: dict[str, str],
-    grown: Mapping[str, Collection[str]],
-) -> None:
+def _refuse_difference(folder: str, manifest: Manifest, wanted: Manifest, grown: Mapping[str, Collection[str]]) -> None:
     if manifest.status == "takedown":
         raise InputError(f"{folder}: {manifest.unfinished}")
-    if manifest.stage != stage:
-        raise InputError(f"{folder}: holds the output of {manifest.stage}, not of {stage}; choose another --out")
-    options = STAGE_OPTIONS[stage]
-    defaults = options().model_dump(mode="json")
-    before = {name: value for name, value in defaults.items() if name in recipe} | manifest.recipe
-    changed = [name for name in _differences(before, recipe) if name not in options.may_change]
-    replaced = [
-        name for name in _differences(manifest.inputs, inputs) if manifest.inputs.get(name) not in grown.get(name, ())
+    if manifest.stage != wanted.stage:
+        raise InputError(f"{folder}: holds the output of {manifest.stage}, not of {wanted.stage}; choose another --out")
+    changes = [
+        f"{name} was {old!r}, now {new!r}"
+        for name, old, new in _differences(manifest.asked, wanted.asked)
+        if name not in manifest.recipe.may_change
     ]
-    changes = [f"{name} was {before.get(name)!r}, now {recipe.get(name)!r}" for name in changed]
-    changes += [f"{name} was {manifest.inputs.get(name)!r}, now {inputs.get(name)!r}" for name in replaced]
+    changes += [
+        f"{name} was {old!r}, now {new!r}"
+        for name, old, new in _differences(manifest.given, wanted.given)
+        if old not in grown.get(name, ())
+    ]
     if changes:
         state = "done" if manifest.complete else "half done"
         raise InputError(
@@ -271,5 +317,7 @@ def _refuse_difference(
         )
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The names whose values differ, each with both values."""
+    both = [(name, old.get(name), new.get(name)) for name in sorted({*old, *new})]
+    return [(name, before, after) for name, before, after in both if before != after]

@@ -23,7 +23,9 @@ from PIL import Image
 from clipsieve import cli
 from clipsieve.evaluation.statistics.intervals import wilson
 from clipsieve.schemas import manifest, tables
+from clipsieve.schemas.options import DownloadOptions, EvaluateOptions, ScoreOptions, SelectOptions, TrainOptions
 from clipsieve.schemas.outcomes import ErrorClass, may_pass
+from clipsieve.schemas.training_data import WeightedSubset
 from clipsieve.schemas.uid import uid_of
 
 # How long an example takes says more of the machine than of the code.
@@ -99,7 +101,7 @@ def _write_shards(folder, rows):
     counts = {"rows": len(rows) + DUPLICATES, "duplicates": DUPLICATES, "success": len(rows) - len(FAILURES)}
     for failure in FAILURES.values():
         counts[f"error_{failure.value}"] = counts.get(f"error_{failure.value}", 0) + 1
-    _finish(folder, "download", {"shard_size": ROWS_PER_SHARD}, counts)
+    _finish(folder, DownloadOptions(shard_size=ROWS_PER_SHARD), counts)
 
 
 def _write_dead_letters(folder, rows):
@@ -147,13 +149,13 @@ def _write_scores(folder, rows):
         for kind, table in (("scores", tables.SCORES), ("selection", tables.SELECTION)):
             path = str(folder / kind / f"{name}.parquet")
             tables.write_table(pa.Table.from_pylist(own, schema=table.schema), table, path)
-    _finish(folder / "scores", "score", {"references": ["builtin"]}, {"pairs": len(rows)})
-    _finish(folder / "selection", "select", {"fractions": [20, 40], "seed": 0}, {"eligible": len(eligible)})
+    _finish(folder / "scores", ScoreOptions(), {"pairs": len(rows)})
+    _finish(folder / "selection", SelectOptions(fractions=(20, 40)), {"eligible": len(eligible)})
     for percent in (20, 40):
         members = eligible[: len(eligible) * percent // 100]
         path = str(folder / "subsets" / f"top{percent}.parquet")
         tables.write_table(pa.Table.from_pylist(members, schema=tables.SUBSET.schema), tables.SUBSET, path)
-    _finish(folder / "subsets", "select", {"fractions": [20, 40], "seed": 0}, {})
+    _finish(folder / "subsets", SelectOptions(fractions=(20, 40)), {})
 
 
 def _is_rejected(row):
@@ -161,14 +163,14 @@ def _is_rejected(row):
 
 
 def _write_model(folder, subset):
-    recipe = {"tower": "vit-tiny-64", "samples": 512, "seed": 0, "subset": subset}
     counts = {"pairs": 22 if subset else 55, "samples_seen": 512, "steps": 4}
     folder.mkdir(parents=True)
     zeros = {field.name: 0 for field in tables.TRAIN_LOG.schema if not field.nullable}
     log = [{**zeros, "step": step, "loss": 5.0 / step} for step in (1, 2, 3, 4)]
     rows = pa.Table.from_pylist(log, schema=tables.TRAIN_LOG.schema)
     tables.write_table(rows, tables.TRAIN_LOG, str(folder / tables.TRAIN_LOG_NAME))
-    _finish(folder, "train", recipe, counts)
+    subsets = [WeightedSubset(name=subset, path=None, digest="ef" * 32)] if subset else []
+    _finish(folder, TrainOptions(tower="vit-tiny-64", samples=512), counts, subsets)
 
 
 def _write_evaluation(folder, hits):
@@ -199,7 +201,7 @@ def _write_evaluation(folder, hits):
         _result("shapes", "zeroshot_classification", ["acc1"], hits),
     ]
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    _finish(folder, "evaluate", {"batch_size": 128}, {"tasks": 2})
+    _finish(folder, EvaluateOptions(), {"tasks": 2})
 
 
 def _result(key, kind, metrics, hits):
@@ -215,8 +217,8 @@ def _result(key, kind, metrics, hits):
     }
 
 
-def _finish(folder, stage, recipe, counts):
-    begun = manifest.begin(str(folder), stage, recipe, {"pairs": "ab" * 32})
+def _finish(folder, options, counts, subsets=()):
+    begun = manifest.begin(str(folder), options, {"pairs": "ab" * 32}, subsets=subsets)
     manifest.finish(str(folder), begun, counts, "cd" * 32)
 
 

@@ -226,7 +226,7 @@ def test_a_half_done_folder_with_another_recipe_loses_nothing(work: Path, comman
 def test_more_failures_than_the_budget_allows_keep_the_work(made: Path, command) -> None:
     found = read_manifest(str(made / "shards"))
     assert found is not None and found.complete and found.counts["success"] == 9
-    options = found.recipe | {"max_failure_share": 0.2}
+    options = found.asked | {"max_failure_share": 0.2}
     arguments = ["--shard-size", "8", "--allow-host", options["allow_hosts"][0], "--max-failure-share", "0.2"]
     ended = command("download", "--pairs", made / "pairs.parquet", "--out", made / "shards", *arguments)
     assert ended.status == 3
@@ -236,7 +236,7 @@ def test_more_failures_than_the_budget_allows_keep_the_work(made: Path, command)
 def test_a_larger_budget_is_no_other_recipe_and_404_is_not_retried(made: Path, command) -> None:
     found = read_manifest(str(made / "shards"))
     assert found is not None
-    arguments = ["--shard-size", "8", "--allow-host", found.recipe["allow_hosts"][0], "--max-failure-share", "0.25"]
+    arguments = ["--shard-size", "8", "--allow-host", found.asked["allow_hosts"][0], "--max-failure-share", "0.25"]
     ended = command(
         "download", "--pairs", made / "pairs.parquet", "--out", made / "shards", *arguments, "--retry-failed"
     )
@@ -301,7 +301,7 @@ def test_flags_and_recipe_say_the_same(made: Path, command, tmp_path: Path) -> N
     assert (ended.status, ended.out) == (0, f"{tmp_path}: pairs 9, eligible 9\n")
     found = read_manifest(str(tmp_path / "subsets"))
     assert found is not None
-    assert options.SelectOptions(**found.recipe) == options.SelectOptions(fractions=(12.5, 50), sizes=(3, 1), seed=7)
+    assert found.recipe == options.SelectOptions(fractions=(12.5, 50), sizes=(3, 1), seed=7)
     assert found.counts == {"top12.5": 1, "top50": 4}
 
 

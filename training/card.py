@@ -37,8 +37,8 @@ def write_card(folder: str, manifest: Manifest, tower: Tower, ledger: Ledger) ->
         f"## Data\n\n{_data(manifest)}",
         f"## Compute\n\n{_compute(ledger)}",
         f"## Evaluation\n\nResults of this model are in `evaluations/{name}` of the run's folder, if it was evaluated.",
-        f"## Recipe\n\n```json\n{json.dumps(manifest.recipe, indent=1, ensure_ascii=False)}\n```",
-        f"## Origin\n\n{_table(manifest.inputs | {'weights': str(manifest.digest)}, 'digest of')}",
+        f"## Recipe\n\n```json\n{json.dumps(manifest.asked, indent=1, ensure_ascii=False)}\n```",
+        f"## Origin\n\n{_table(manifest.given | {'weights': str(manifest.digest)}, 'digest of')}",
         f"## Versions\n\n{_table(manifest.versions, 'package')}",
     ]
     files.write_bytes(files.join(folder, CARD_NAME), ("\n\n".join(parts) + "\n").encode())
@@ -56,12 +56,18 @@ def _tokenizer_line(tower: Tower) -> str:
 
 def _data(manifest: Manifest) -> str:
     counts = manifest.counts
-    chosen = f"the subset `{manifest.recipe['subset']}`" if manifest.recipe.get("subset") else "every downloaded pair"
     return (
-        f"Trained on {chosen}: {counts['pairs']:,} pairs, {counts['samples_seen']:,} samples seen in "
+        f"Trained on {_chosen(manifest)}: {counts['pairs']:,} pairs, {counts['samples_seen']:,} samples seen in "
         f"{counts['steps']:,} steps, {counts['unique_samples']:,} of them distinct. `manifest.json` holds the digests "
         "by which the folders of shards and subsets can be told."
     )
+
+
+def _chosen(manifest: Manifest) -> str:
+    shares = data.shares if (data := manifest.trained_on()) else []
+    if len(shares) > 1:
+        return "a mixture of subsets, " + " + ".join(f"{share:.0%} `{name}`" for name, share in shares)
+    return f"the subset `{shares[0][0]}`" if shares else "every downloaded pair"
 
 
 def _compute(ledger: Ledger) -> str:

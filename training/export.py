@@ -6,7 +6,7 @@ import torch
 
 from clipsieve.schemas import files
 from clipsieve.schemas.ledger import Ledger, write_ledger
-from clipsieve.schemas.manifest import Manifest, begin, finish
+from clipsieve.schemas.manifest import Manifest, finish, present_manifest
 from clipsieve.schemas.models import WEIGHTS_NAME, save_model
 from clipsieve.schemas.opt_out import INPUT_NAME, OPTED_OUT
 from clipsieve.training.card import write_card
@@ -18,9 +18,9 @@ from clipsieve.training.strategies.base import Strategy
 from clipsieve.training.towers.tower import build_model
 
 
-def leave_model(job: Job, strategy: Strategy, manifest: Manifest, cost: Cost, seconds: float) -> Manifest:
+def leave_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Manifest:
     """Write the model folder and close it; the checkpoints go last, so that a stop before that costs no step."""
-    runtime, seen = job.runtime, job.steps * job.options.batch_size
+    runtime, seen, manifest = job.runtime, job.steps * job.options.batch_size, present_manifest(job.out)
     weights = gathered(strategy.model.state_dict(), runtime.is_first)
     if runtime.is_first:
         counts = {
@@ -44,7 +44,7 @@ def leave_model(job: Job, strategy: Strategy, manifest: Manifest, cost: Cost, se
         finish(job.out, manifest, counts, digest)
         drop_checkpoints(job.out)
     runtime.barrier()
-    return begin(job.out, "train", manifest.recipe, manifest.inputs)
+    return present_manifest(job.out)
 
 
 def _ledger(job: Job, cost: Cost, counts: dict[str, int], seconds: float) -> Ledger:

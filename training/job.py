@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.manifest import input_digest, read_manifest
+from clipsieve.schemas.manifest import input_digest, read_manifest, weighted_subset
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.tokenizer import pieces_digest
+from clipsieve.schemas.training_data import WeightedSubset, mixture, subset_digests
 from clipsieve.training.checkpoint import Origin
 from clipsieve.training.data.order import SampleOrder, make_order
 from clipsieve.training.data.plan import SamplePlan, plan_samples
@@ -53,7 +53,7 @@ class Job:
 
 def make_job(
     shards: str,
-    subsets: Sequence[str],
+    subsets: Sequence[WeightedSubset],
     out: str,
     options: TrainOptions,
     tower: Tower,
@@ -62,12 +62,12 @@ def make_job(
     runtime: Runtime,
 ) -> Job:
     """Raises InputError for too few samples or steps, and for a batch that the processes cannot share."""
-    paths, weights = zip(*map(parse_subset, subsets), strict=True) if subsets else ((), ())
-    order = make_order(plan_samples(shards, paths, opt_out), weights, options.seed)
+    plan = plan_samples(shards, [str(subset.path) for subset in subsets], opt_out)
+    order = make_order(plan, [subset.weight for subset in subsets], options.seed)
     manifest = read_manifest(shards)
     origin = Origin(
-        recipe={name: v for name, v in recipe_of(subsets, options).items() if name not in options.may_change},
-        inputs=inputs,
+        recipe={**options.model_dump(mode="json", exclude=set(options.may_change)), "subset": mixture(subsets)},
+        inputs=inputs | subset_digests(subsets),
         code=code_digest(),
         data=manifest.model_dump(mode="json") if manifest else None,
     )
@@ -76,35 +76,21 @@ def make_job(
     return job
 
 
-def parse_subset(text: str) -> tuple[str, float]:
-    """``FILE=WEIGHT``, or ``FILE`` with a weight of 1."""
+def parse_subset(text: str) -> WeightedSubset:
+    """The subset that ``FILE=WEIGHT`` names, or ``FILE`` with a weight of 1."""
     path, sign, weight = text.rpartition("=")
     try:
         given = float(weight) if sign else 1.0
     except ValueError:
-        return text, 1.0  # a path may hold the sign itself
+        return weighted_subset(text)  # a path may hold the sign itself
     if sign and not 0 < given < float("inf"):
         raise InputError(f"subset {text!r}: the weight must be more than 0, as FILE=0.7")
-    return (path, given) if sign else (text, 1.0)
+    return weighted_subset(path, given) if sign else weighted_subset(text)
 
 
-def recipe_of(subsets: Sequence[str], options: TrainOptions) -> dict[str, Any]:
-    """The options, and the subsets by name: ``top40``, or ``top20=0.7,top80=0.3``."""
-    chosen = [parse_subset(text) for text in subsets]
-    names = [PurePosixPath(path).stem for path, _ in chosen]
-    mixture = ",".join(f"{name}={weight:g}" for name, (_, weight) in zip(names, chosen, strict=True))
-    subset = mixture if len(chosen) > 1 else next(iter(names), None)
-    return {**options.model_dump(mode="json"), "subset": subset}
-
-
-def inputs_of(
-    shards: str, subsets: Sequence[str], tower: Tower, opt_out: str | None, initial: str | None
-) -> dict[str, str]:
-    """Digests of what a run reads; of several subsets, one of all."""
+def inputs_of(shards: str, tower: Tower, opt_out: str | None, initial: str | None) -> dict[str, str]:
+    """Digests of what a run reads, but for the subsets."""
     inputs = {"shards": input_digest(shards), "tower": tower.digest, **load_opt_out(opt_out).inputs}
-    digests = [input_digest(parse_subset(text)[0]) for text in subsets]
-    if digests:
-        inputs["subset"] = digests[0] if len(digests) == 1 else files.sha256_text(*digests)
     if pieces := pieces_digest(tower.model_cfg["text_cfg"]):
         inputs["tokenizer"] = pieces
     if initial:

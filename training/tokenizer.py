@@ -33,13 +33,12 @@ def run(captions: Iterable[str | None], sources: dict[str, str], out: str, optio
     one 2, as T5 has them. Raises InputError where the captions give fewer pieces than ``vocab_size``.
     """
     inputs = {kind: input_digest(path) for kind, path in sources.items()}
-    recipe = options.model_dump(mode="json")
     with only_writer(out):
-        if read_manifest(out) is not None and (made := begin(out, "tokenizer", recipe, inputs)).complete:
+        if read_manifest(out) is not None and (made := begin(out, options, inputs)).complete:
             return made
         counts = {"captions": 0, "vocabulary": options.vocab_size}
         model = train_pieces(_cleaned(captions, options.canonicalize, counts), options)
-        opened = begin(out, "tokenizer", recipe, inputs)
+        opened = begin(out, options, inputs)
         files.write_bytes(files.join(out, PIECES_NAME), model)
         return finish(out, opened, counts, hashlib.sha256(model).hexdigest())
 

@@ -24,7 +24,7 @@ from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader, load_batches
 from clipsieve.training.export import leave_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
-from clipsieve.training.job import Job, inputs_of, make_job, recipe_of
+from clipsieve.training.job import Job, inputs_of, make_job, parse_subset
 from clipsieve.training.log import Measure, StepValues, TrainLog
 from clipsieve.training.optimizers import make_optimizer, schedule
 from clipsieve.training.runtime import start_runtime, stop_requests
@@ -51,24 +51,23 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     """
     tower = fit_tower(load_tower(options.tower), options)
     refuse_untrained_lock(tower, options)
-    recipe, inputs = recipe_of(subsets, options), inputs_of(shards, subsets, tower, opt_out, options.initial)
-    if read_manifest(out) is not None and (manifest := begin(out, "train", recipe, inputs)).complete:
+    chosen, inputs = [parse_subset(text) for text in subsets], inputs_of(shards, tower, opt_out, options.initial)
+    if read_manifest(out) and (manifest := begin(out, options, inputs, subsets=chosen)).complete:
         return manifest
     with start_runtime(options.collective_timeout) as runtime:
-        job = make_job(shards, subsets, out, options, tower, opt_out, inputs, runtime)
+        job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime)
         torch.manual_seed(options.seed)
         strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)
         trained = distribute(strategy.train(), options, runtime)
         optimizer = make_optimizer(strategy, options)
         with only_writer(out) if runtime.is_first else nullcontext():
             if runtime.is_first:
-                begin(out, "train", recipe, inputs)
+                begin(out, options, inputs, subsets=chosen)
             runtime.barrier()
-            manifest = begin(out, "train", recipe, inputs)
             stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
             cost = tower_cost(tower, options)
             seconds = _train(job, stepper, cost)
-            return leave_model(job, strategy, manifest, cost, seconds)
+            return leave_model(job, strategy, cost, seconds)
 
 
 def _train(job: Job, stepper: Stepper, cost: Cost) -> float:

@@ -39,6 +39,7 @@ def render_page(template: Path, script: str = "", **shown: Any) -> bytes:
         loss=words.loss,
         metric=words.metric,
         subset=words.subset,
+        trained_on=words.trained_on,
     )
     style = (_HERE / "style.css").read_text("utf-8")
     page = environment.get_template(template.name).render(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clipsieve.schemas.outcomes import Consent, ErrorClass
+from clipsieve.schemas.training_data import TrainingData
 
 LOSSES = {
     "duplicates": "repeat an earlier row",
@@ -86,10 +87,15 @@ def metric(name: str) -> str:
     return METRICS.get(name, name.replace("_", " "))
 
 
-def subset(name: str | None) -> str:
-    """``top40`` -> ``top 40%``, ``10M`` -> ``sample of 10M``; None is every scored pair."""
-    if name is None:
-        return "all pairs"
+def trained_on(data: TrainingData) -> str:
+    """``top 40%``, ``70% top20 + 30% top80``, or ``all pairs``."""
+    if len(data.subsets) > 1:
+        return " + ".join(f"{100 * share:.3g}% {name}" for name, share in data.shares)
+    return subset(data.subsets[0].name) if data.subsets else "all pairs"
+
+
+def subset(name: str) -> str:
+    """``top40`` -> ``top 40%``, ``10M`` -> ``sample of 10M``"""
     if name.startswith("top"):
         return f"top {name.removeprefix('top')}%"
     return f"sample of {name}" if name[0].isdigit() else name

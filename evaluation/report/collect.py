@@ -13,12 +13,14 @@ from clipsieve.evaluation.report.funnel import Step, funnel
 from clipsieve.evaluation.report.galleries import Card, make_cards
 from clipsieve.evaluation.report.models import ModelRun, read_models
 from clipsieve.evaluation.report.pool import Pool, read_pool
-from clipsieve.schemas import files, manifest
+from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.run import read_run
+from clipsieve.schemas.stages import STAGES
 from clipsieve.schemas.waterfall import Waterfall, read_waterfall
 
-_NEEDED = {"shards": "download", "scores": "score", "selection": "select"}
+_NEEDED = ("download", "score", "select")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Run:
     @property
     def main_cut(self) -> Cut | None:
         """The cut that the first model is trained on, else the middle one."""
-        trained = [model.subset for model in self.models]
+        trained = {name for model in self.models for name in model.data.names}
         of_models = [cut for cut in self.cuts if cut.name in trained]
         if of_models:
             return of_models[0]
@@ -48,16 +50,18 @@ class Run:
 
 def collect(run_dir: str) -> Run:
     """Read ``run_dir``; InputError where shards, scores or selection are missing or not finished."""
-    stages = manifest.stages(run_dir)
-    for name, command in _NEEDED.items():
-        folder = files.join(run_dir, name)
+    run = read_run(run_dir)
+    stages = run.manifests
+    for command in _NEEDED:
+        folder = STAGES[command].folder(run_dir)
         if not files.exists(folder):
             raise InputError(f"{folder}: no such folder; run `clipsieve {command}` first")
-        if name in stages and not stages[name].complete:
+        found = stages.get(files.name_of(folder))
+        if found and not found.complete:
             raise InputError(f"{folder}: {command} is not finished there; run it again to its end first")
     cuts = read_cuts(files.join(run_dir, "subsets"))
     pool = read_pool(run_dir, cuts)
-    models = read_models(run_dir, stages)
+    models = read_models(run)
     download = stages["shards"].counts if "shards" in stages else None
     is_deduplicated = "dedup" in stages and stages["dedup"].complete
     dedup = read_clusters(run_dir, stages["dedup"]) if is_deduplicated else None

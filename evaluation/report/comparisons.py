@@ -47,10 +47,10 @@ def compare(models: Sequence[ModelRun]) -> tuple[Comparison, ...]:
 
 
 def _baseline(model: ModelRun, models: Sequence[ModelRun]) -> ModelRun | None:
-    if model.subset is None:
+    if model.data.is_all:
         return None
-    alike = (other for other in models if other.recipe_but_subset == model.recipe_but_subset)
-    return next((other for other in alike if other.subset is None), None)
+    alike = (other for other in models if other.manifest.recipe == model.manifest.recipe)
+    return next((other for other in alike if other.data.is_all), None)
 
 
 def _difference(ours: Hits | None, theirs: Hits | None) -> Estimate | None:

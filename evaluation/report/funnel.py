@@ -37,11 +37,14 @@ def funnel(
     steps = _downloaded(download, pool.scored) if download else [Step("Pairs scored", pool.scored)]
     steps.append(_step("Eligible for selection", pool.scored, pool.eligible, pool.rejected))
     if models:
-        ends = [(f"Trained on by {model.name}", model.pairs, model.subset) for model in models]
+        ends = [
+            (f"Trained on by {each.name}", each.pairs, None if each.data.is_all else words.trained_on(each.data))
+            for each in models
+        ]
     else:
-        ends = [(f"In the {words.subset(cut.name)}", cut.count, cut.name) for cut in cuts]
+        ends = [(f"In the {words.subset(cut.name)}", cut.count, words.subset(cut.name)) for cut in cuts]
     for name, count, subset in ends:
-        left_out = Loss(f"not in the {words.subset(subset)}", pool.eligible - count)
+        left_out = Loss(f"not in the {subset}", pool.eligible - count)
         steps.append(Step(name, count, (left_out,) if subset else ()))
     return steps
 

@@ -46,7 +46,7 @@ def model_findings(comparisons: Sequence[Comparison]) -> list[Finding]:
 def _finding(comparison: Comparison) -> Finding:
     """Who is better at what and by how much; where the interval holds zero, that nothing is shown."""
     result, difference = comparison.result, comparison.difference
-    subset = words.subset(comparison.model.subset)
+    subset = words.trained_on(comparison.model.data)
     measure = f"{words.metric(result.metric)} on {result.dataset}"
     interval = f"95% interval {words.signed(difference.low)} to {words.signed(difference.high)}"
     if not comparison.is_clear:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,10 @@ from clipsieve.evaluation.pages import words
 from clipsieve.evaluation.results.tables import read_rows
 from clipsieve.schemas import files
 from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.run import Made, Run
+from clipsieve.schemas.stages import STAGES
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
+from clipsieve.schemas.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ModelRun:
     """A trained model: recipe and counts, loss by step, and its results (none where it is not evaluated)."""
 
     name: str
-    subset: str | None
+    data: TrainingData
     manifest: Manifest
     losses: tuple[tuple[int, float], ...]
     results: tuple[Result, ...]
@@ -41,29 +43,25 @@ class ModelRun:
     def pairs(self) -> int:
         return self.manifest.counts["pairs"]
 
-    @property
-    def recipe_but_subset(self) -> dict[str, Any]:
-        return {key: value for key, value in self.manifest.recipe.items() if key != "subset"}
 
-
-def read_models(run_dir: str, stages: Mapping[str, Manifest]) -> tuple[ModelRun, ...]:
+def read_models(run: Run) -> tuple[ModelRun, ...]:
     """The models whose training is complete: first those trained on all pairs, then by name."""
     models = [
-        _read_model(run_dir, name, manifest)
-        for name, manifest in stages.items()
-        if name.startswith("models/") and manifest.complete
+        _read_model(run.path, made, data)
+        for made in run.of("train")
+        if made.manifest.complete and (data := made.manifest.trained_on())
     ]
-    return tuple(sorted(models, key=lambda model: (model.subset is not None, model.name)))
+    return tuple(sorted(models, key=lambda model: (not model.data.is_all, model.name)))
 
 
-def _read_model(run_dir: str, folder: str, manifest: Manifest) -> ModelRun:
-    name = files.name_of(folder)
-    evaluation = files.join(run_dir, "evaluations", name)
+def _read_model(run_dir: str, made: Made, data: TrainingData) -> ModelRun:
+    name = files.name_of(made.name)
+    evaluation = STAGES["evaluate"].folder(run_dir, name)
     return ModelRun(
         name=name,
-        subset=manifest.recipe["subset"],
-        manifest=manifest,
-        losses=_read_losses(files.join(run_dir, folder, TRAIN_LOG_NAME)),
+        data=data,
+        manifest=made.manifest,
+        losses=_read_losses(files.join(made.path, TRAIN_LOG_NAME)),
         results=tuple(result for row in read_rows(evaluation) for result in _results_of(row)),
         samples_folder=files.join(evaluation, "samples"),
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 from clipsieve.evaluation.pages.rendering import render_page
 from clipsieve.evaluation.report import clusters, filters, headline, views
 from clipsieve.evaluation.report.collect import Run, collect
-from clipsieve.schemas import files, manifest
+from clipsieve.schemas import files
+from clipsieve.schemas.run import gather
 
 
 def run(run_dir: str) -> str:
@@ -18,7 +19,7 @@ def run(run_dir: str) -> str:
     """
     path = files.join(run_dir, "report", "index.html")
     files.write_if_changed(path, render(collect(run_dir)))
-    manifest.gather(run_dir)
+    gather(run_dir)
     return path
 
 

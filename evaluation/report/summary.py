@@ -6,14 +6,14 @@ from rich.table import Table
 
 from clipsieve.evaluation.pages import words
 from clipsieve.evaluation.report.models import Result, read_models
-from clipsieve.schemas.manifest import stages
+from clipsieve.schemas.run import read_run
 
 
 def summary_table(run_dir: str) -> Table:
     """One column a model, one row a metric, each value in percent with its 95% interval."""
-    models = read_models(run_dir, stages(run_dir))
+    models = read_models(read_run(run_dir))
     table = Table("", *(model.name for model in models))
-    table.add_row("trained on", *(words.subset(model.subset) for model in models))
+    table.add_row("trained on", *(words.trained_on(model.data) for model in models))
     table.add_row("pairs", *(f"{model.pairs:,}" for model in models))
     table.add_row("samples seen", *(f"{model.manifest.counts['samples_seen']:,}" for model in models), end_section=True)
     found = {(r.dataset, r.metric, model.name): r for model in models for r in model.results}

@@ -156,7 +156,7 @@ def _swapped_share(band: Band) -> Estimate:
 
 def _task_view(run: Run, result: Result) -> TaskView:
     values = [
-        DotRow(model.name, found.value, found.interval, model.subset is None)
+        DotRow(model.name, found.value, found.interval, model.data.is_all)
         for model in run.models
         for found in model.results
         if _same_metric(found, result)

@@ -36,7 +36,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, read_manifest
 from clipsieve.schemas.models import LoadedModel
-from clipsieve.schemas.options import DedupOptions
+from clipsieve.schemas.options import DedupOptions, ScoreOptions
 
 PAIRS_PER_WORKER = 5_000
 """Pairs whose images are worth the seconds in which a worker process starts."""
@@ -60,7 +60,7 @@ def run(
     if tasks:
         inputs["tasks"] = digest_of_tasks(tasks)
     with only_writer(out):
-        opened = manifest.begin(out, "dedup", options.model_dump(mode="json"), inputs)
+        opened = manifest.begin(out, options, inputs)
         if opened.complete:
             return opened
         thumbnails = files.join(out, "_thumbnails")
@@ -105,10 +105,10 @@ def _rank(paths: list[str], shards: str, scores: str, options: DedupOptions, tas
 def _reference(scores: str) -> LoadedModel:
     """The model that made the scores' embeddings."""
     made = read_manifest(scores)
-    if made is None or not made.recipe.get("references"):
+    if made is None:
         raise InputError(f"{scores}: no manifest names the model of its embeddings, which task images need; leave "
                          "--method semantic or --tasks out")  # fmt: skip
-    return load_reference(made.recipe["references"][0])
+    return load_reference(made.options(ScoreOptions).references[0])
 
 
 def _write(ranked: Ranked, kept: Kept, methods: Sequence[str], paths: list[str], out: str) -> dict[str, int]:

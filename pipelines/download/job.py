@@ -48,10 +48,9 @@ def run(
     failed (what was downloaded is kept all the same).
     """
     parse_allowed_hosts(options.allow_hosts)
-    recipe = options.model_dump(mode="json")
     inputs = {"pairs": manifest.input_digest(pairs), **load_opt_out(opt_out).inputs}
     with only_writer(out):
-        opened = manifest.begin(out, "download", recipe, inputs) if manifest.read_manifest(out) else None
+        opened = manifest.begin(out, options, inputs) if manifest.read_manifest(out) else None
         if retry_failed and not (opened and (opened.complete or opened.earlier)):
             raise InputError(
                 f"{out}: there is nothing to retry before download is complete; run it without --retry-failed"
@@ -60,14 +59,14 @@ def run(
             return _within_budget(opened, options)
         # The folder is begun only now: a table that cannot be read leaves it free for the mended one.
         table = _open_table(pairs, out, inputs["pairs"], options)
-        opened = opened or manifest.begin(out, "download", recipe, inputs)
+        opened = opened or manifest.begin(out, options, inputs)
         passes = plan_passes(table, out, options, len(opened.earlier))
         if opened.complete:
             if not write_retry_table(out, passes[-1]):
                 print(f"{out}: no pair failed in a way that may pass; there is nothing to retry", file=sys.stderr)
                 return _within_budget(opened, options)
             passes = plan_passes(table, out, options, len(passes))
-            opened = manifest.reopen(out, opened, recipe, inputs)
+            opened = manifest.reopen(out, opened, options, inputs)
         with manifest.withdrawn_if_empty(out):
             _download(passes[-1], out, options, opt_out, beam_args)
         return _within_budget(_finish(passes, out, opened), options)

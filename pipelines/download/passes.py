@@ -68,9 +68,9 @@ def plan_passes(table: PairsTable, out: str, options: DownloadOptions, retries: 
 
 def shards_by_pass(folder: str, found: Manifest) -> list[list[str]]:
     """The names of the shards in ``folder``, whose manifest is ``found``, pass by pass, the first pass's first."""
-    names = list_shards(folder)
+    names, shard_size = list_shards(folder), found.options(DownloadOptions).shard_size
     rows = [found.counts["rows"], *(found.counts[f"pass_{n + 1}_rows"] for n in range(len(found.earlier)))]
-    ends = list(accumulate(-(-count // found.recipe["shard_size"]) for count in rows))
+    ends = list(accumulate(-(-count // shard_size) for count in rows))
     if ends[-1] != len(names):
         raise ClipsieveError(f"{folder}: holds {len(names)} shards, by its manifest's counts it has {ends[-1]}")
     return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]

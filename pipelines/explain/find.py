@@ -10,24 +10,24 @@ import bisect
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pyarrow.compute as pc
 
-from clipsieve.pipelines.run_folders import run_folders
 from clipsieve.pipelines.shards.rows import read_placed_rows
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import load_members
+from clipsieve.schemas.run import Run, read_run
 from clipsieve.schemas.samples import IMAGE_EXTENSIONS, list_shards, parse_samples
+from clipsieve.schemas.stages import STAGES, Holds
 from clipsieve.schemas.tables import SHARDS
+from clipsieve.schemas.training_data import TrainingData
 from clipsieve.schemas.uid import UID_PATTERN
 
 THREADS = 16
-_JUDGED_BEFORE = ("download", "reshard", "select", "train", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Explanation:
     """The subsets and samples that hold it."""
     resharded: tuple[Found, ...]
     models: tuple[str, ...]
-    """The models that were trained on it."""
+    """The models, and the tokenizer, that were trained on it."""
     image: str | None
     """Where its picture was written."""
 
@@ -69,38 +69,29 @@ def run(uid: str, run_dir: str, image_out: str | None = None) -> Explanation:
     """
     if not UID_PATTERN.fullmatch(uid):
         raise InputError(f"{uid!r} is not a uid (32 hex digits, in lower case)")
-    folders, shards_dir = run_folders(run_dir), files.join(run_dir, "shards")
-    if not folders and not files.exists(shards_dir):
+    found, shards_dir = read_run(run_dir), STAGES["download"].folder(run_dir)
+    if not found.made and not files.exists(shards_dir):
         raise InputError(f"{run_dir}: neither shards nor another folder of a run is in it")
     shards = _in_shards(shards_dir, uid) if files.exists(shards_dir) else ()
-    names = {files.name_of(found.path) for found in shards}
-    judging = [name for name, made in folders.items() if _is_judging(name, made)]
-    judged = tuple(_first(_candidates(files.join(run_dir, name), names), uid) for name in judging)
-    seen = tuple(found for found in judged if found is not None)
+    names = {files.name_of(row.path) for row in shards}
+    judged = (_first(_candidates(made.path, names), uid) for made in found.holding(Holds.ROWS))
+    seen = tuple(row for row in judged if row is not None)
     if not shards and not seen:
         raise InputError(f"{run_dir}: holds no pair of uid {uid}")
-    members_of = tuple(_subsets(run_dir, folders, uid))
-    kept_uid = next((found.values["duplicate_of"] for found in seen if "duplicate_of" in found.values), None)
-    return Explanation(
+    members_of = tuple(_subsets(found, uid))
+    kept_uid = next((row.values["duplicate_of"] for row in seen if "duplicate_of" in row.values), None)
+    told = Explanation(
         uid=uid,
         verdict=_verdict(shards, seen, members_of),
         shards=shards,
         judged=seen,
         kept=_in_shards(shards_dir, kept_uid) if kept_uid and files.exists(shards_dir) else (),
         members_of=members_of,
-        resharded=tuple(
-            found
-            for name, made in folders.items()
-            if made.stage == "reshard"
-            for found in _in_shards(files.join(run_dir, name), uid)
-        ),
-        models=tuple(_trained(folders, members_of, bool(seen))),
+        resharded=tuple(row for made in found.of("reshard") for row in _in_shards(made.path, uid)),
+        models=(),
         image=_extract(shards, uid, image_out),
     )
-
-
-def _is_judging(name: str, made: Manifest) -> bool:
-    return made.stage not in _JUDGED_BEFORE or name == "selection"
+    return replace(told, models=tuple(_learnt_from(found, told)))
 
 
 def _candidates(folder: str, names: set[str]) -> list[str]:
@@ -151,26 +142,38 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _subsets(run_dir: str, folders: Mapping[str, Manifest], uid: str) -> Iterator[str]:
+def _subsets(run: Run, uid: str) -> Iterator[str]:
     halves = int(uid[:16], 16), int(uid[16:], 16)
-    for name, made in folders.items():
-        for path in files.list_files(files.join(run_dir, name), ".npy") if made.stage == "select" else ():
+    for made in run.holding(Holds.MEMBERS):
+        for path in files.list_files(made.path, ".npy"):
             members = load_members(path)
             place = bisect.bisect_left(members, halves, key=_halves)
             if place < len(members) and _halves(members[place]) == halves:
-                yield f"{name}/{files.name_of(path).removesuffix('.npy')}"
+                yield f"{made.name}/{files.name_of(path).removesuffix('.npy')}"
 
 
 def _halves(member: Any) -> tuple[int, int]:
     return int(member["f0"]), int(member["f1"])
 
 
-def _trained(folders: Mapping[str, Manifest], members_of: Iterable[str], is_scored: bool) -> Iterator[str]:
-    held = {files.name_of(name) for name in members_of}
-    for name, made in folders.items():
-        subset = made.recipe.get("subset")
-        if made.stage == "train" and (subset in held if subset else is_scored):
-            yield files.name_of(name)
+def _learnt_from(run: Run, told: Explanation) -> Iterator[str]:
+    """The models and tokenizers that were trained on the pair: on a subset that holds it, or on all pairs."""
+    held = {files.name_of(name) for name in told.members_of}
+    for made in run.holding(Holds.LEARNT):
+        data = made.manifest.trained_on()
+        if data and (not held.isdisjoint(data.names) if data.names else _is_in_source(run, data, told)):
+            yield files.name_of(made.name)
+
+
+def _is_in_source(run: Run, data: TrainingData, told: Explanation) -> bool:
+    """Whether the pair is one of all those of a table or a folder of shards; of an unknown one, the run's own."""
+    sources = run.sources_of(data)
+    if data.source == "pairs":
+        return bool(sources and told.shards)
+    copies = [made for made in sources if made.output.is_parent]
+    if copies:
+        return any(row.path.startswith(f"{made.path}/") for made in copies for row in told.resharded)
+    return bool(told.judged) or any(row.values.get("status", "success") == "success" for row in told.shards)
 
 
 def _verdict(shards: Iterable[Found], judged: Iterable[Found], members_of: Iterable[str]) -> str:

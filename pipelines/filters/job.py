@@ -58,7 +58,7 @@ def run(
     folders = {"scores": scores, "shards": shards, "targets": targets}
     inputs = {name: manifest.input_digest(path) for name, path in folders.items() if path}
     with only_writer(out):
-        opened = manifest.begin(out, "filter", options.model_dump(), inputs)
+        opened = manifest.begin(out, options, inputs)
         if opened.complete:
             return opened
         with (

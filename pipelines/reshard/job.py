@@ -69,9 +69,9 @@ def run(
     if not len(members):
         why = "opted out as a whole" if len(is_listed) else "empty"
         raise InputError(f"{subset}: the subset is {why}; there is nothing to write")
-    inputs = {"shards": manifest.input_digest(shards), "subset": manifest.input_digest(subset), **listed.inputs}
+    inputs = {"shards": manifest.input_digest(shards), **listed.inputs}
     with only_writer(out):
-        opened = manifest.begin(out, "reshard", options.model_dump(), inputs)
+        opened = manifest.begin(out, options, inputs, subsets=[manifest.weighted_subset(subset)])
         if opened.complete:
             return opened
         write_members(members, files.join(out, MEMBERS_NAME))

@@ -67,7 +67,7 @@ def run(
     }
     grown = {"shards": manifest.earlier_digests(shards)}
     with only_writer(out):
-        opened = manifest.begin(out, "score", options.model_dump(), inputs, grown)
+        opened = manifest.begin(out, options, inputs, grown)
         return opened if opened.complete else _score(plan, out, options, beam_args, opt_out, opened)
 
 

@@ -69,7 +69,7 @@ def run(
     subsets = subsets_of(options) if options.subsets else []
     with only_writer(out):
         opened = {
-            name: manifest.begin(files.join(out, name), "select", options.model_dump(), inputs)
+            name: manifest.begin(files.join(out, name), options, inputs)
             for name in dict.fromkeys(["selection", *(subset.folder for subset in subsets)])
         }
         if not all(found.complete for found in opened.values()):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +20,8 @@ from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
 from clipsieve.pipelines.takedown.plan import THREADS, Plan
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.run import Made
+from clipsieve.schemas.stages import Holds
 from clipsieve.schemas.uid import UID_PATTERN
 from clipsieve.schemas.waterfall import read_waterfall, write_waterfall
 
@@ -34,29 +36,37 @@ class Contents:
     """The digests of `Manifest.earlier`."""
 
 
-def contents_of(run_dir: str, name: str, made: Manifest, plan: Plan) -> Contents:
-    """List anew what the folder ``name`` holds, and count and digest it; ``made`` is its manifest from before."""
-    folder, touched = files.join(run_dir, name), plan.touched[name]
-    if made.stage == "download":
-        return _downloaded(folder, made)
-    if made.stage == "reshard":
-        touched = {f"{shard}{suffix}": pairs for shard, pairs in touched.items() for suffix in (".tar", ".parquet")}
-    parts = _list_parts(folder, touched)
-    digest = folder_digest(parts)
-    rows = {part.name.rpartition(".")[0]: part.rows for part in parts if part.name.endswith(".parquet")}
-    pairs = sum(rows.values())
-    if made.stage == "reshard":
-        sizes = {f"{stem}.tar": count for stem, count in rows.items()}
-        files.write_bytes(files.join(folder, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
-    if made.stage in ("score", "reshard"):
-        return Contents(made.counts | {"pairs": pairs}, digest)
-    if made.stage == "filter":
-        return Contents(made.counts | _filtered(folder, [f"{stem}.parquet" for stem in rows]), digest)
-    if made.stage == "dedup":
-        return Contents(made.counts | _deduplicated(folder, list(rows), made), digest)
-    left_out = sum((Counter(part.left_out) for part in parts), Counter())
+def contents_of(made: Made, plan: Plan) -> Contents:
+    """List anew what a folder of pairs holds, and count and digest it; ``made`` is as it was before."""
+    if made.manifest.stage == "download":
+        return _downloaded(made.path, made.manifest)
+    touched: Collection[str] = plan.touched[made.name]
+    if made.holds is Holds.SHARDS:
+        touched = {f"{shard}{suffix}" for shard in touched for suffix in (".tar", ".parquet")}
+    parts = _list_parts(made.path, touched)
+    return Contents(made.manifest.counts | COUNTS[made.manifest.stage](made, parts), folder_digest(parts))
+
+
+def _rows(parts: Iterable[Part]) -> dict[str, int]:
+    """The rows of each Parquet file, by its name without the suffix."""
+    return {part.name.removesuffix(".parquet"): part.rows for part in parts if part.name.endswith(".parquet")}
+
+
+def _scored(_: Made, parts: Sequence[Part]) -> dict[str, int]:
+    return {"pairs": sum(_rows(parts).values())}
+
+
+def _resharded(made: Made, parts: Sequence[Part]) -> dict[str, int]:
+    sizes = {f"{stem}.tar": count for stem, count in _rows(parts).items()}
+    files.write_bytes(files.join(made.path, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
+    return {"pairs": sum(sizes.values())}
+
+
+def _selected(made: Made, parts: Sequence[Part]) -> dict[str, int]:
+    rows = _rows(parts)
+    pairs, left_out = sum(rows.values()), sum((Counter(part.left_out) for part in parts), Counter())
     known = {"pairs": pairs, "eligible": pairs - left_out.total(), **rows}
-    return Contents({key: known.get(key, left_out[key]) for key in made.counts}, digest)
+    return {key: known.get(key, left_out[key]) for key in made.manifest.counts}
 
 
 def _downloaded(folder: str, made: Manifest) -> Contents:
@@ -82,24 +92,34 @@ def _list_parts(folder: str, touched: Collection[str]) -> list[Part]:
     return sorted(listed.values())
 
 
-def _filtered(folder: str, names: Sequence[str]) -> dict[str, int]:
+def _filtered(made: Made, parts: Sequence[Part]) -> dict[str, int]:
     """Count the rules' verdicts anew, into the waterfall too."""
-    before = read_waterfall(folder)
+    before = read_waterfall(made.path)
     if before is None:
         return {}
-    paths = [files.join(folder, name) for name in names]
+    paths = [files.join(made.path, f"{stem}.parquet") for stem in _rows(parts)]
     after = count_waterfall(paths, [(rule.reason, rule.text) for rule in before.rules])
-    write_waterfall(after, folder)
+    write_waterfall(after, made.path)
     return {"pairs": after.pairs, "kept": after.kept} | {rule.reason: rule.in_order for rule in after.rules}
 
 
-def _deduplicated(folder: str, stems: Sequence[str], made: Manifest) -> dict[str, int]:
+def _deduplicated(made: Made, parts: Sequence[Part]) -> dict[str, int]:
     """Count anew what is kept, and by which method the others were found; an image of a task has no uid."""
     columns = ["duplicate_of", "method"]
-    paths = [files.join(folder, f"{stem}.parquet") for stem in stems]
+    paths = [files.join(made.path, f"{stem}.parquet") for stem in _rows(parts)]
     batches = [batch for path in paths for batch in tables.iter_batches(path, tables.DEDUP, columns)]
     kept_uids = [uid for batch in batches for uid in batch["duplicate_of"].to_pylist()]
     by = Counter(method for batch in batches for method in batch["method"].to_pylist())
     contaminated = sum(uid is not None and not UID_PATTERN.fullmatch(uid) for uid in kept_uids)
     known = {"pairs": len(kept_uids), "kept": kept_uids.count(None), "contaminated": contaminated}
-    return {name: known.get(name, by[name]) for name in made.counts}
+    return {name: known.get(name, by[name]) for name in made.manifest.counts}
+
+
+COUNTS: Mapping[str, Callable[[Made, Sequence[Part]], dict[str, int]]] = {
+    "score": _scored,
+    "filter": _filtered,
+    "dedup": _deduplicated,
+    "select": _selected,
+    "reshard": _resharded,
+}
+"""What counts the pairs of a folder of each stage anew, from the list of its parts; those of `download` have none."""

@@ -7,8 +7,9 @@ Whatever is stopped in between goes on when the same list is taken down again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from clipsieve.pipelines.download.passes import retry_path, shards_by_pass
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.pairs.table import open_pairs
 from clipsieve.pipelines.reshard.job import MISSING
-from clipsieve.pipelines.run_folders import MODEL_STAGES, run_folders
 from clipsieve.pipelines.takedown import plan as planning
 from clipsieve.pipelines.takedown.close import Contents, contents_of
 from clipsieve.pipelines.takedown.plan import THREADS, Plan
@@ -27,6 +27,8 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, Takedown
 from clipsieve.schemas.opt_out import OPTED_OUT, OptOut, load_opt_out
+from clipsieve.schemas.run import Made, Run, gather, read_run
+from clipsieve.schemas.stages import Holds
 
 
 def run(run_dir: str, opt_out: str, dry_run: bool = False) -> Plan:
@@ -38,71 +40,71 @@ def run(run_dir: str, opt_out: str, dry_run: bool = False) -> Plan:
     has not finished, and while a takedown of another list is half done.
     """
     listed = load_opt_out(opt_out)
-    folders = run_folders(run_dir)
-    if not folders:
+    found = read_run(run_dir)
+    if not found.made:
         raise InputError(f"{run_dir}: no folder of a run (none in it has a manifest)")
-    written = [files.join(run_dir, name) for name, made in folders.items() if made.stage not in MODEL_STAGES]
-    with only_writer(run_dir, *written):
+    with only_writer(run_dir, *(made.path for made in found.with_pairs)):
         return _take_down(run_dir, listed, dry_run)
 
 
 def _take_down(run_dir: str, listed: OptOut, dry_run: bool) -> Plan:
-    folders, plan = run_folders(run_dir), planning.read_plan(run_dir)
+    found, plan = read_run(run_dir), planning.read_plan(run_dir)
     if plan is not None and plan.opt_out != listed.digest:
         raise InputError(f"{run_dir}: a takedown of another list is half done there; run that to its end first")
     if plan is None:
-        for name, made in folders.items():
-            if made.stage not in MODEL_STAGES and not made.complete:
-                raise InputError(f"{files.join(run_dir, name)}: {made.unfinished}")
-        uids = planning.named_uids(run_dir, folders, listed)
-        plan = planning.make_plan(run_dir, folders, uids, listed)
+        for made in found.with_pairs:
+            if not made.manifest.complete:
+                raise InputError(f"{made.path}: {made.manifest.unfinished}")
+        uids = planning.named_uids(found, listed)
+        plan = planning.make_plan(found, uids, listed)
         if dry_run or not plan.touched:
             return plan
         planning.write_plan(run_dir, plan, uids)
     if not dry_run:
-        _carry_out(run_dir, folders, plan)
+        _carry_out(found, plan)
     return plan
 
 
-def _carry_out(run_dir: str, folders: Mapping[str, Manifest], plan: Plan) -> None:
-    uids = planning.read_uids(run_dir)
-    pending = {name: folders[name] for name in plan.touched if not _is_closed(folders[name], plan)}
-    for name, made in pending.items():
-        manifest.begin_takedown(files.join(run_dir, name), made)
-    work = [(name, unit) for name in pending for unit in plan.touched[name]]
-    done: list[str] = []
+def _carry_out(run: Run, plan: Plan) -> None:
+    uids = planning.read_uids(run.path)
+    pending = [made for made in run.made if made.name in plan.touched and not _is_closed(made.manifest, plan)]
+    for made in pending:
+        manifest.begin_takedown(made.path, made.manifest)
+    work = [(made.name, unit) for made in pending for unit in plan.touched[made.name]]
+    done: list[None] = []
     with (
-        files.without_leftovers(*(files.join(run_dir, name) for name in pending)),
+        files.without_leftovers(*(made.path for made in pending)),
         progress("takedown (files)", len(work), lambda: Reading(len(done))),
         ThreadPoolExecutor(THREADS) as pool,
     ):
-        takers = {name: _taker(files.join(run_dir, name), made, uids) for name, made in pending.items()}
-        for name, _ in zip((name for name, _ in work), pool.map(lambda it: takers[it[0]](it[1]), work), strict=True):
-            done.append(name)
-    _close(run_dir, plan)
-    _remove_folder(files.join(run_dir, "report"))
-    if files.exists(files.join(run_dir, "manifest.json")):
-        manifest.gather(run_dir)
-    planning.drop_plan(run_dir)
+        takers = {made.name: _taker(made, uids) for made in pending}
+        for ended in pool.map(lambda each: takers[each[0]](each[1]), work):
+            done.append(ended)
+    _close(run.path, plan)
+    _remove_folder(files.join(run.path, "report"))
+    if files.exists(files.join(run.path, "manifest.json")):
+        gather(run.path)
+    planning.drop_plan(run.path)
 
 
-def _taker(folder: str, made: Manifest, uids: np.ndarray) -> Callable[[str], None]:
+def _taker(made: Made, uids: np.ndarray) -> Callable[[str], None]:
     """The function that takes the pairs out of one of the folder's units."""
-    if made.stage == "download":
-        _take_from_inputs(folder, made, uids)
-        last_pass = set(shards_by_pass(folder, made)[-1])
+    folder = made.path
+    if made.manifest.stage == "download":
+        _take_from_inputs(made, uids)
+        last_pass = set(shards_by_pass(folder, made.manifest)[-1])
         return lambda name: take_from_shard(folder, name, uids, name in last_pass)
-    if made.stage == "reshard":
+    if made.holds is Holds.SHARDS:
         return lambda name: take_from_resharded(folder, name, uids)
     return lambda name: take_from_file(files.join(folder, name), uids)
 
 
-def _take_from_inputs(folder: str, made: Manifest, uids: np.ndarray) -> None:
+def _take_from_inputs(made: Made, uids: np.ndarray) -> None:
     """The tables from which `download` worked within its own folder: those of later passes, and the copy of a text."""
-    for number in range(1, len(made.earlier) + 1):
-        path = retry_path(folder, number)
+    for number in range(1, len(made.manifest.earlier) + 1):
+        path = retry_path(made.path, number)
         blank_file(path, open_pairs([path]).columns.uid or "uid", uids)
-    _remove_folder(files.join(folder, "_pairs"))
+    _remove_folder(files.join(made.path, "_pairs"))
 
 
 def _remove_folder(folder: str) -> None:
@@ -113,22 +115,29 @@ def _remove_folder(folder: str) -> None:
 
 def _close(run_dir: str, plan: Plan) -> None:
     """Write what each folder holds now into its manifest, and into those after it the digests that it has now."""
-    now: dict[str, Manifest] = {}
+    now: list[Made] = []
     replaced: dict[str, str] = {}
-    for name, made in run_folders(run_dir).items():
-        if made.stage in MODEL_STAGES:
-            continue
-        inputs = {key: replaced.get(digest, digest) for key, digest in made.inputs.items()}
-        changed, record = made.model_copy(update={"inputs": inputs}), None
-        if name in plan.touched and not _is_closed(made, plan):
-            changed = _with_contents(changed, contents_of(run_dir, name, made, plan))
-            record = _record(name, made, plan)
-        changed = changed.model_copy(update={"counts": changed.counts | _left_out(name, made, changed, plan, now)})
-        if record or changed != made:
-            changed = manifest.finish_takedown(files.join(run_dir, name), changed, record)
-        now[name] = changed
-        if name in plan.touched:
-            replaced |= _replaced(run_dir, name, changed, plan)
+    for made in read_run(run_dir).with_pairs:
+        changed, record = _with_inputs(made.manifest, replaced), None
+        if made.name in plan.touched and not _is_closed(made.manifest, plan):
+            changed = _with_contents(changed, contents_of(made, plan))
+            record = _record(made, plan)
+        left_out = _left_out(made, changed, plan, now)
+        changed = changed.model_copy(update={"counts": changed.counts | left_out})
+        if record or changed != made.manifest:
+            changed = manifest.finish_takedown(made.path, changed, record)
+        now.append(replace(made, manifest=changed))
+        if made.name in plan.touched:
+            replaced |= _replaced(now[-1], plan)
+
+
+def _with_inputs(made: Manifest, replaced: Mapping[str, str]) -> Manifest:
+    """``made`` with the digests of its inputs as they are now."""
+    inputs = {key: replaced.get(digest, digest) for key, digest in made.inputs.items()}
+    subsets = [
+        subset.model_copy(update={"digest": replaced.get(subset.digest, subset.digest)}) for subset in made.subsets
+    ]
+    return made.model_copy(update={"inputs": inputs, "subsets": subsets})
 
 
 def _is_closed(made: Manifest, plan: Plan) -> bool:
@@ -144,39 +153,41 @@ def _with_contents(made: Manifest, contents: Contents) -> Manifest:
     return made.model_copy(update={"counts": contents.counts, "digest": contents.digest, "earlier": earlier})
 
 
-def _record(name: str, made: Manifest, plan: Plan) -> Takedown:
-    digests = [made, *made.earlier]
+def _record(made: Made, plan: Plan) -> Takedown:
+    states = [made.manifest, *made.manifest.earlier]
     return Takedown(
         opt_out=plan.opt_out,
         begun_at=plan.begun_at,
         finished_at=manifest.now(),
-        pairs=plan.folder_pairs[name],
-        counts=made.counts,
-        digests=[*(str(state.digest) for state in digests), *(plan.digests[path] for path in _inputs(name, plan))],
+        pairs=plan.folder_pairs[made.name],
+        counts=made.manifest.counts,
+        digests=[*(str(state.digest) for state in states), *(plan.digests[path] for path in _inputs(made, plan))],
     )
 
 
-def _replaced(run_dir: str, name: str, made: Manifest, plan: Plan) -> dict[str, str]:
+def _replaced(made: Made, plan: Plan) -> dict[str, str]:
     """The digests by which a closed folder and its files were known before -> those that they have now."""
-    states = [str(state.digest) for state in (made, *made.earlier)]
-    now = [*states, *(files.sha256_file(files.join(run_dir, path)) for path in _inputs(name, plan))]
-    return dict(zip(made.takedowns[-1].digests, now, strict=True))
+    states = [str(state.digest) for state in (made.manifest, *made.manifest.earlier)]
+    of_files = [files.sha256_file(files.join(made.path, files.name_of(path))) for path in _inputs(made, plan)]
+    return dict(zip(made.manifest.takedowns[-1].digests, [*states, *of_files], strict=True))
 
 
-def _inputs(name: str, plan: Plan) -> list[str]:
+def _inputs(made: Made, plan: Plan) -> list[str]:
     """The touched files of a folder that may have been an input by themselves."""
-    return [path for path in plan.digests if path.startswith(f"{name}/")]
+    return [path for path in plan.digests if path.startswith(f"{made.name}/")]
 
 
-def _left_out(name: str, made: Manifest, changed: Manifest, plan: Plan, now: Mapping[str, Manifest]) -> dict[str, int]:
+def _left_out(made: Made, changed: Manifest, plan: Plan, now: Sequence[Made]) -> dict[str, int]:
     """The counts of pairs that a stage left out and that have gone from where it read them, too."""
-    if made.stage == "score" and OPTED_OUT in made.counts:
-        source = next((source for source in now.values() if source.digest == changed.inputs["shards"]), None)
-        return {OPTED_OUT: source.counts["success"] - changed.counts["pairs"]} if source else {}
-    key = next((key for key in (OPTED_OUT, MISSING) if made.stage == "reshard" and made.counts.get(key)), None)
-    subset = next((path for path, digest in plan.digests.items() if digest == made.inputs.get("subset")), None)
+    counts = made.manifest.counts
+    if made.manifest.stage == "score" and OPTED_OUT in counts:
+        source = next((source for source in now if source.manifest.digest == changed.inputs["shards"]), None)
+        return {OPTED_OUT: source.manifest.counts["success"] - changed.counts["pairs"]} if source else {}
+    key = next((key for key in (OPTED_OUT, MISSING) if made.manifest.subsets and counts.get(key)), None)
+    digests = [subset.digest for subset in made.manifest.subsets]
+    subset = next((path for path, digest in plan.digests.items() if digest in digests), None)
     if key is None or subset is None:
         return {}
     folder, _, file = subset.rpartition("/")
-    gone = plan.touched[folder][file] - sum(plan.touched.get(name, {}).values())
-    return {key: made.counts[key] - gone}
+    gone = plan.touched[folder][file] - sum(plan.touched.get(made.name, {}).values())
+    return {key: counts[key] - gone}

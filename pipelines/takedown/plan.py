@@ -8,7 +8,7 @@ a takedown that was stopped goes on from there. The folder is removed as the las
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +16,15 @@ from functools import partial
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from clipsieve.pipelines.run_folders import MODEL_STAGES, SHARD_STAGES
 from clipsieve.schemas import files, manifest, tables
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import as_strings, find, load_members, write_members
 from clipsieve.schemas.opt_out import OptOut
+from clipsieve.schemas.run import Made, Run
 from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.stages import Holds
 from clipsieve.schemas.tables import SHARDS
+from clipsieve.schemas.training_data import TrainingData
 from clipsieve.schemas.uid import from_u64_pairs, uid_bytes
 
 THREADS = 16
@@ -48,7 +49,7 @@ class Plan(BaseModel):
     digests: dict[str, str]
     """SHA-256, before, of each touched file that a stage can have been given by itself, by its path in the run."""
     models: dict[str, int]
-    """By the folder of a model: how many of them it was trained on."""
+    """By the folder of a model or tokenizer: how many of them it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -61,51 +62,49 @@ class Held:
     """Of a shard, how many have an image."""
 
 
-def units(run_dir: str, name: str, made: Manifest) -> list[str]:
+def units(made: Made) -> list[str]:
     """The files of a run's folder that are judged one by one: shards by their names, others as they are called."""
-    folder = files.join(run_dir, name)
-    if made.stage in SHARD_STAGES:
-        return list_shards(folder)
-    return [files.name_of(path) for suffix in (".parquet", ".npy") for path in files.list_files(folder, suffix)]
+    if made.holds is Holds.SHARDS:
+        return list_shards(made.path)
+    return [files.name_of(path) for suffix in (".parquet", ".npy") for path in files.list_files(made.path, suffix)]
 
 
-def named_uids(run_dir: str, folders: Mapping[str, Manifest], listed: OptOut) -> np.ndarray:
+def named_uids(run: Run, listed: OptOut) -> np.ndarray:
     """The uids bytes[N] of 16, ascending, of the run's pairs that the list names.
 
     What a URL or domain names is told by the shards; InputError where the list has some and the run no shards.
     """
-    shards = [name for name, made in folders.items() if made.stage in SHARD_STAGES]
+    shards = run.holding(Holds.SHARDS)
     if listed.columns and not shards:
-        raise InputError(f"{run_dir}: holds no shards to tell whose URLs and domains are listed; list the uids")
+        raise InputError(f"{run.path}: holds no shards to tell whose URLs and domains are listed; list the uids")
     found = [listed.uids]
-    for name in shards if listed.columns else ():
-        look = partial(_named_in_shard, files.join(run_dir, name), listed=listed)
+    for made in shards if listed.columns else ():
         with ThreadPoolExecutor(THREADS) as pool:
-            found += pool.map(look, units(run_dir, name, folders[name]))
+            found += pool.map(partial(_named_in_shard, made.path, listed=listed), units(made))
     return np.unique(np.concatenate(found))
 
 
-def make_plan(run_dir: str, folders: Mapping[str, Manifest], uids: np.ndarray, listed: OptOut) -> Plan:
+def make_plan(run: Run, uids: np.ndarray, listed: OptOut) -> Plan:
     """Look through every file of the run for the pairs ``uids``, bytes[N] of 16, ascending."""
-    touched: dict[str, dict[str, int]] = {}
-    folder_pairs, downloaded, seen = {}, {}, [np.zeros(0, "S16")]
-    for name, made in folders.items():
-        names = [] if made.stage in MODEL_STAGES else units(run_dir, name, made)
-        with ThreadPoolExecutor(THREADS) as pool:
-            held = dict(zip(names, pool.map(partial(_look, run_dir, name, made, uids), names), strict=True))
-        touched[name] = {unit: len(holds.uids) for unit, holds in held.items() if len(holds.uids)}
-        own = np.unique(np.concatenate([np.zeros(0, "S16"), *(holds.uids for holds in held.values())]))
-        folder_pairs[name], downloaded[name] = len(own), sum(holds.downloaded for holds in held.values())
-        seen.append(own)
-    touched = {name: counts for name, counts in touched.items() if counts}
+    held = {made.name: _look_through(made, uids) for made in run.with_pairs}
+    own = {name: _distinct(holds.uids for holds in of_units.values()) for name, of_units in held.items()}
+    touched = {
+        name: {unit: len(holds.uids) for unit, holds in of_units.items() if len(holds.uids)}
+        for name, of_units in held.items()
+        if len(own[name])
+    }
     return Plan(
         opt_out=listed.digest,
         begun_at=manifest.now(),
-        pairs=len(np.unique(np.concatenate(seen))),
+        pairs=len(_distinct(own.values())),
         touched=touched,
-        folder_pairs={name: folder_pairs[name] for name in touched},
-        digests=dict(_input_digests(run_dir, folders, touched)),
-        models=dict(_trained_on(folders, touched, downloaded)),
+        folder_pairs={name: len(own[name]) for name in touched},
+        digests={
+            f"{made.name}/{unit}": files.sha256_file(files.join(made.path, unit))
+            for made in run.holding(Holds.MEMBERS)
+            for unit in touched.get(made.name, ())
+        },
+        models={name: pairs for name, pairs in _learnt_from(run, held).items() if pairs},
     )
 
 
@@ -149,13 +148,20 @@ def _named_in_shard(folder: str, shard: str, listed: OptOut) -> np.ndarray:
     return as_strings(uid_bytes(rows["uid"])[listed.forbids_rows(rows, path)])
 
 
-def _look(run_dir: str, name: str, made: Manifest, uids: np.ndarray, unit: str) -> Held:
-    path = files.join(run_dir, name, unit)
+def _look_through(made: Made, uids: np.ndarray) -> dict[str, Held]:
+    """What each file of a folder holds of the pairs ``uids``."""
+    names = units(made)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(names, pool.map(partial(_look, made, uids), names), strict=True))
+
+
+def _look(made: Made, uids: np.ndarray, unit: str) -> Held:
+    path = files.join(made.path, unit)
     if unit.endswith(".npy"):
         blocks = (from_u64_pairs(block) for block in iter_npy(path))
         found = [as_strings(raw[find(uids, raw)]) for raw in blocks]
         return Held(np.concatenate([np.zeros(0, "S16"), *found]), 0)
-    is_shard = made.stage in SHARD_STAGES
+    is_shard = made.holds is Holds.SHARDS
     columns = ["uid", "tar_offset", "url"] if is_shard else ["uid"]
     held, downloaded = [np.zeros(0, "S16")], 0
     for batch in tables.iter_batches(f"{path}.parquet" if is_shard else path, SHARDS, columns):
@@ -176,33 +182,29 @@ def iter_npy(path: str) -> Iterator[np.ndarray]:
         yield np.asarray(pairs[start : start + BLOCK_UIDS])
 
 
-def _input_digests(
-    run_dir: str, folders: Mapping[str, Manifest], touched: Mapping[str, Mapping[str, int]]
-) -> Iterator[tuple[str, str]]:
-    for name, counts in touched.items():
-        for unit in counts if folders[name].stage == "select" and name != "selection" else ():
-            yield f"{name}/{unit}", files.sha256_file(files.join(run_dir, name, unit))
+def _distinct(uids: Iterable[np.ndarray]) -> np.ndarray:
+    return np.unique(np.concatenate([np.zeros(0, "S16"), *uids]))
 
 
-def _trained_on(
-    folders: Mapping[str, Manifest], touched: Mapping[str, Mapping[str, int]], downloaded: Mapping[str, int]
-) -> Iterator[tuple[str, int]]:
-    """Models by their subset's name, or by the shards that they were trained on as a whole."""
+def _learnt_from(run: Run, held: Mapping[str, Mapping[str, Held]]) -> dict[str, int]:
+    """By the folder of a model or tokenizer, how many of the pairs ``held`` it was trained on."""
     of_subsets = {
-        unit.rpartition(".")[0]: count
-        for name, counts in touched.items()
-        if folders[name].stage == "select" and name != "selection"
-        for unit, count in counts.items()
+        unit.rpartition(".")[0]: holds.uids
+        for made in run.holding(Holds.MEMBERS)
+        for unit, holds in held[made.name].items()
     }
-    for name, made in folders.items():
-        if made.stage != "train":
-            continue
-        subset = made.recipe.get("subset")
-        sources = [
-            source
-            for source, other in folders.items()
-            if other.stage in SHARD_STAGES and made.inputs["shards"] in manifest.known_digests(other)
-        ]
-        count = of_subsets.get(subset, 0) if subset else sum(downloaded[source] for source in sources)
-        if count:
-            yield name, count
+    learnt = {made.name: made.manifest.trained_on() for made in run.holding(Holds.LEARNT)}
+    return {
+        name: len(_distinct(of_subsets[subset] for subset in data.names if subset in of_subsets))
+        if data.names
+        else sum(_in_shards(held[source.name].values(), data) for source in run.sources_of(data))
+        for name, data in learnt.items()
+        if data
+    }
+
+
+def _in_shards(held: Iterable[Held], data: TrainingData) -> int:
+    """How many of the pairs that shards hold are in ``data``: all rows of the table, or those that have an image."""
+    if data.source == "pairs":
+        return len(_distinct(holds.uids for holds in held))
+    return sum(holds.downloaded for holds in held)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from clipsieve.pipelines.verify.checks import Check, expect, finished_manifest
 from clipsieve.pipelines.verify.dedup import check_dedup
 from clipsieve.pipelines.verify.filters import check_filters
+from clipsieve.pipelines.verify.lineage import check_lineage
 from clipsieve.pipelines.verify.opt_out import check_opt_out
 from clipsieve.pipelines.verify.pairs import check_pairs
 from clipsieve.pipelines.verify.passes import check_passes
@@ -17,23 +18,12 @@ from clipsieve.pipelines.verify.shards import check_shards
 from clipsieve.pipelines.verify.takedowns import check_takedowns
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.manifest import STAGE_FOLDERS, STAGE_PARENTS, Manifest, known_digests
 from clipsieve.schemas.models import WEIGHTS_NAME
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.results import results_digest
-
-_MADE_FROM = (
-    ("scores", "shards", ["shards"]),
-    ("filters", "scores", ["scores"]),
-    ("dedup", "shards", ["shards"]),
-    ("dedup", "scores", ["scores"]),
-    ("selection", "scores", ["scores"]),
-    ("subsets", "scores", ["scores"]),
-    ("samples", "scores", ["scores"]),
-    ("resharded", "shards", ["shards"]),
-    ("models", "shards", ["shards", "resharded"]),
-)
-"""A folder, one of its manifest's inputs, and the folders from which that comes."""
+from clipsieve.schemas.run import read_run
+from clipsieve.schemas.stages import STAGES, Stage, output_names
+from clipsieve.schemas.tokenizer import PIECES_NAME
 
 
 def run(run_dir: str, opt_out: str | None = None) -> list[Check]:
@@ -45,115 +35,87 @@ def run(run_dir: str, opt_out: str | None = None) -> list[Check]:
     """
     if not files.exists(run_dir):
         raise InputError(f"{run_dir}: no such folder")
-    checks = [*_check_data(run_dir), *_check_models(run_dir), *_check_evaluations(run_dir), *_check_lineage(run_dir)]
-    checks += [check_takedowns(run_dir), check_opt_out(run_dir, load_opt_out(opt_out))]
-    if not any(files.exists(files.join(run_dir, name)) for name in (*STAGE_FOLDERS, *STAGE_PARENTS)):
-        raise InputError(f"{run_dir}: holds none of {', '.join((*STAGE_FOLDERS, *STAGE_PARENTS))}")
-    return checks
+    if not any(files.exists(files.join(run_dir, name)) for name in output_names()):
+        raise InputError(f"{run_dir}: holds none of {', '.join(output_names())}")
+    checks = [check for stage in STAGES.values() for check in _check_stage(stage, run_dir)]
+    found = read_run(run_dir)
+    return [*checks, check_lineage(found), check_takedowns(found), check_opt_out(found, load_opt_out(opt_out))]
 
 
-def _check_data(run_dir: str) -> Iterator[Check]:
-    names = ("shards", "scores", "filters", "dedup", "selection", "subsets", "samples")
-    shards, scores, filters, dedup, selection, subsets, samples = (files.join(run_dir, name) for name in names)
-    tables = files.list_files(files.join(run_dir, "pairs"), ".parquet") if files.exists(shards) else []
-    yield check_shards(shards) if files.exists(shards) else _absent("shards")
-    yield check_pairs(tables[0], shards) if len(tables) == 1 else _absent("pairs")
-    yield check_passes(shards) if files.exists(shards) else _absent("dead letters")
-    yield check_scores(scores, shards) if files.exists(scores) else _absent("scores")
-    yield check_filters(filters, scores) if files.exists(filters) else _absent("filters")
-    yield check_dedup(dedup, scores) if files.exists(dedup) else _absent("dedup")
-    if files.exists(selection):
-        check, ranked = check_selection(selection, scores)
-        yield check
-        yield check_subsets(subsets, ranked) if files.exists(subsets) else _absent("subsets")
-        yield check_samples(samples, ranked) if files.exists(samples) else _absent("samples")
-    else:
-        yield _absent("selection")
-    folders = files.list_folders(files.join(run_dir, "resharded"))
-    yield from (check_resharded(folder, run_dir) for folder in folders)
+def _check_stage(stage: Stage, run_dir: str) -> Iterator[Check]:
+    """The checks of the folders of a stage, or the word that there are none."""
+    folder = stage.folder(run_dir)
+    folders = files.list_folders(folder) if stage.outputs[0].is_parent else [folder] if files.exists(folder) else []
+    for each in folders:
+        yield from CHECKS[stage.name](each, run_dir)
     if not folders:
-        yield _absent("resharded")
+        names = ("shards", "pairs", "dead letters") if stage.name == "download" else (stage.outputs[0].name,)
+        yield from map(_absent, names)
 
 
-def _check_models(run_dir: str) -> Iterator[Check]:
-    folders = files.list_folders(files.join(run_dir, "models"))
-    for folder in folders:
-        weights = files.join(folder, WEIGHTS_NAME)
-        expect(
-            files.sha256_file(weights) == finished_manifest(folder).digest,
-            f"{weights}: not the weights its manifest says",
-        )
-        yield Check(f"models/{files.name_of(folder)}", "its weights are those that its manifest describes")
-    if not folders:
-        yield _absent("models")
+def _check_download(folder: str, run_dir: str) -> Iterator[Check]:
+    tables = files.list_files(files.join(run_dir, "pairs"), ".parquet")
+    yield check_shards(folder)
+    yield check_pairs(tables[0], folder) if len(tables) == 1 else _absent("pairs")
+    yield check_passes(folder)
 
 
-def _check_evaluations(run_dir: str) -> Iterator[Check]:
-    folders = files.list_folders(files.join(run_dir, "evaluations"))
-    for folder in folders:
-        same = results_digest(folder) == finished_manifest(folder).digest
-        expect(same, f"{folder}: its results.jsonl or samples are not those that its manifest describes")
-        yield Check(f"evaluations/{files.name_of(folder)}", "its results are those that its manifest describes")
-    if not folders:
-        yield _absent("evaluations")
+def _check_score(folder: str, run_dir: str) -> Iterator[Check]:
+    yield check_scores(folder, STAGES["download"].folder(run_dir))
 
 
-def _check_lineage(run_dir: str) -> Iterator[Check]:
-    """Each stage's recorded inputs are what its source folders hold now, or held before files were added to them or
-    pairs removed.
-
-    A source that is not there is passed.
-    """
-    links = 0
-    for stage, key, sources in _MADE_FROM:
-        made = [source for name in sources for _, source in _manifests(run_dir, name)]
-        known = {digest for source in made for digest in known_digests(source)}
-        for name, found in _manifests(run_dir, stage) if known else ():
-            expect(
-                found.inputs[key] in known,
-                f"{run_dir}/{name}: was made from other {key} than those in {' or '.join(sources)} now",
-            )
-            links += 1
-    links += sum(_is_of_subset(run_dir, *made) for made in _manifests(run_dir, "resharded"))
-    links += sum(_is_of_subset(run_dir, *made) for made in _manifests(run_dir, "models"))
-    links += sum(_is_of_model(run_dir, *made) for made in _manifests(run_dir, "evaluations"))
-    yield Check("manifests", f"{links} recorded inputs are what their folders hold")
+def _check_filter(folder: str, run_dir: str) -> Iterator[Check]:
+    yield check_filters(folder, STAGES["score"].folder(run_dir))
 
 
-def _is_of_subset(run_dir: str, name: str, found: Manifest) -> bool:
-    """Whether a folder was made from a subset of this run; one made from an older subset is refused."""
-    subset = found.recipe.get("subset") or files.name_of(name)
-    paths = [
-        files.join(run_dir, folder, f"{subset}{suffix}")
-        for folder in ("subsets", "samples")
-        for suffix in (".npy", ".parquet")
-    ]
-    known = {files.sha256_file(path) for path in paths if files.exists(path)}
-    if "subset" not in found.inputs or not known:
-        return False
-    for folder in ("subsets", "samples"):
-        known |= {digest for _, made in _manifests(run_dir, folder) for digest in known_digests(made)}
-    expect(found.inputs["subset"] in known, f"{run_dir}/{name}: was made from another {subset} than there is now")
-    return True
+def _check_dedup(folder: str, run_dir: str) -> Iterator[Check]:
+    yield check_dedup(folder, STAGES["score"].folder(run_dir))
 
 
-def _is_of_model(run_dir: str, name: str, found: Manifest) -> bool:
-    """Whether an evaluation is of the run's model of its name; one of older weights is refused."""
-    model = files.join(run_dir, "models", files.name_of(name))
-    if not files.exists(model):
-        return False
-    same = found.inputs["model"] == finished_manifest(model).digest
-    expect(same, f"{run_dir}/{name}: was made from another {files.name_of(name)} than there is in models now")
-    return True
+def _check_select(folder: str, run_dir: str) -> Iterator[Check]:
+    subsets, samples = files.join(run_dir, "subsets"), files.join(run_dir, "samples")
+    check, ranked = check_selection(folder, STAGES["score"].folder(run_dir))
+    yield check
+    yield check_subsets(subsets, ranked) if files.exists(subsets) else _absent("subsets")
+    yield check_samples(samples, ranked) if files.exists(samples) else _absent("samples")
 
 
-def _manifests(run_dir: str, stage: str) -> Iterator[tuple[str, Manifest]]:
-    folder = files.join(run_dir, stage)
-    if stage in STAGE_FOLDERS and files.exists(folder):
-        yield stage, finished_manifest(folder)
-    elif stage in STAGE_PARENTS:
-        for path in files.list_folders(folder):
-            yield f"{stage}/{files.name_of(path)}", finished_manifest(path)
+def _check_reshard(folder: str, run_dir: str) -> Iterator[Check]:
+    yield check_resharded(folder, run_dir)
+
+
+def _check_tokenizer(folder: str, _: str) -> Iterator[Check]:
+    pieces = files.join(folder, PIECES_NAME)
+    same = files.sha256_file(pieces) == finished_manifest(folder).digest
+    expect(same, f"{pieces}: not the SentencePiece model its manifest says")
+    yield Check("tokenizer", "its SentencePiece model is the one that its manifest describes")
+
+
+def _check_train(folder: str, _: str) -> Iterator[Check]:
+    weights = files.join(folder, WEIGHTS_NAME)
+    same = files.sha256_file(weights) == finished_manifest(folder).digest
+    expect(same, f"{weights}: not the weights its manifest says")
+    yield Check(f"models/{files.name_of(folder)}", "its weights are those that its manifest describes")
+
+
+def _check_evaluate(folder: str, _: str) -> Iterator[Check]:
+    same = results_digest(folder) == finished_manifest(folder).digest
+    expect(same, f"{folder}: its results.jsonl or samples are not those that its manifest describes")
+    yield Check(f"evaluations/{files.name_of(folder)}", "its results are those that its manifest describes")
+
+
+CHECKS: Mapping[str, Callable[[str, str], Iterator[Check]]] = {
+    "download": _check_download,
+    "score": _check_score,
+    "filter": _check_filter,
+    "dedup": _check_dedup,
+    "select": _check_select,
+    "reshard": _check_reshard,
+    "tokenizer": _check_tokenizer,
+    "train": _check_train,
+    "evaluate": _check_evaluate,
+}
+"""What checks a (first) folder of each stage, in the run's folder."""
 
 
 def _absent(name: str) -> Check:

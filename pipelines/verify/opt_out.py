@@ -8,22 +8,23 @@ import numpy as np
 
 from clipsieve.pipelines.shards.rows import read_rows
 from clipsieve.pipelines.verify.checks import Check, expect
-from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas import files, tables
 from clipsieve.schemas.members import as_raw, read_members
 from clipsieve.schemas.opt_out import INPUT_NAME, OptOut
+from clipsieve.schemas.run import Run
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.uid import uid_bytes, uid_strings
 
 _NAME = "opt-out list"
 
 
-def check_opt_out(run_dir: str, listed: OptOut) -> Check:
+def check_opt_out(run: Run, listed: OptOut) -> Check:
     """No pair that ``listed`` names is in shards, scores, subsets, samples or resharded folders, nor eligible."""
     if listed.path is None:
-        recorded = [name for name, found in manifest.stages(run_dir).items() if INPUT_NAME in found.inputs]
+        recorded = [made.name for made in run.made if INPUT_NAME in made.manifest.inputs]
         return Check(_NAME, f"not given, not checked; made with one: {', '.join(recorded) or 'nothing'}")
     pairs = 0
-    for path, uids, is_listed in _pairs(run_dir, listed):
+    for path, uids, is_listed in _pairs(run.path, listed):
         first = ", ".join(uid_strings(uids[is_listed][:1]))
         expect(not is_listed.any(), f"{path}: holds {int(is_listed.sum())} pairs that {listed.path} names: uid {first}")
         pairs += len(uids)

@@ -81,7 +81,7 @@ def _compare_members(folder: str, members: np.ndarray, run_dir: str, found: Mani
     for parent in ("subsets", "samples"):
         for suffix in (".npy", ".parquet"):
             for path in files.list_files(files.join(run_dir, parent), suffix):
-                if files.sha256_file(path) == found.inputs["subset"]:
+                if files.sha256_file(path) == found.subsets[0].digest:
                     left_out = _expect_members(folder, members, read_subset(path), found.counts)
                     return f"all of {parent}/{files.name_of(path)}{left_out}"
     return "its subset file is not there to compare with"

@@ -59,7 +59,7 @@ def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
     """What `select` wrote for every pair; held against the folder ``scores`` where that is there."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
-    seed = SelectOptions(**found.recipe).seed
+    seed = found.options(SelectOptions).seed
     paths = files.list_files(folder, ".parquet")
     tables_read = [_read(path, seed) for path in paths]
     ranked = _rank([eligible for eligible, _ in tables_read], found)
@@ -74,7 +74,7 @@ def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
     )
     if not files.exists(scores):
         return Check("selection", f"{pairs:,} pairs in order; the scores are not there to compare with"), ranked
-    _compare_with_scores(paths, scores, SelectOptions(**found.recipe).score_column)
+    _compare_with_scores(paths, scores, found.options(SelectOptions).score_column)
     return Check("selection", f"{pairs:,} pairs, exactly those scored, with their similarity, in order"), ranked
 
 
@@ -83,7 +83,7 @@ def check_subsets(folder: str, ranked: Ranked) -> Check:
     found = finished_manifest(folder)
     expect_parts(folder, found)
     counts = []
-    for percent in SelectOptions(**found.recipe).fractions:
+    for percent in found.options(SelectOptions).fractions:
         name, size = f"top{percent:g}", ranked.selected_from * round(percent * 100) // 10_000
         best = np.arange(ranked.before(size))
         most_gone = ranked.selected_from - len(ranked.uids)
@@ -104,7 +104,7 @@ def check_samples(folder: str, ranked: Ranked) -> Check:
     found = finished_manifest(folder)
     expect_parts(folder, found)
     counts = []
-    options = SelectOptions(**found.recipe)
+    options = found.options(SelectOptions)
     wanted = {size_name(size): (100.0, size) for size in options.sizes}
     wanted |= {name: parse_combination(name) for name in options.combinations}
     for name, (percent, size) in wanted.items():

@@ -7,20 +7,21 @@ import pyarrow.compute as pc
 from clipsieve.pipelines.takedown.plan import read_plan
 from clipsieve.pipelines.takedown.shards import TAKEN_DOWN
 from clipsieve.pipelines.verify.checks import Check, expect
-from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas import files, tables
+from clipsieve.schemas.run import Run
 from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.stages import STAGES
 
 _NAME = "takedowns"
 
 
-def check_takedowns(run_dir: str) -> Check:
+def check_takedowns(run: Run) -> Check:
     """The takedowns that the run's manifests record have ended, and left nothing behind in the shards' rows."""
-    expect(read_plan(run_dir) is None, f"{run_dir}: a takedown is half done there; run it again, with the same list")
-    made = manifest.stages(run_dir)
-    recorded = {takedown.begun_at: takedown.opt_out for found in made.values() for takedown in found.takedowns}
+    expect(read_plan(run.path) is None, f"{run.path}: a takedown is half done there; run it again, with the same list")
+    recorded = {record.begun_at: record.opt_out for made in run.made for record in made.manifest.takedowns}
     if not recorded:
         return Check(_NAME, "none recorded")
-    folder, blanked = files.join(run_dir, "shards"), 0
+    folder, blanked = STAGES["download"].folder(run.path), 0
     for name in list_shards(folder) if files.exists(folder) else ():
         path = files.join(folder, f"{name}.parquet")
         rows = tables.read_table(path, tables.SHARDS)

@@ -17,7 +17,6 @@ from clipsieve.schemas.options.tokenizer import TokenizerOptions
 from clipsieve.schemas.options.train import TrainOptions
 
 __all__ = [
-    "STAGE_OPTIONS",
     "STORED",
     "DedupOptions",
     "DownloadOptions",
@@ -32,15 +31,3 @@ __all__ = [
     "parse_combination",
     "parse_options",
 ]
-
-STAGE_OPTIONS: dict[str, type[Options]] = {
-    "download": DownloadOptions,
-    "score": ScoreOptions,
-    "filter": FilterOptions,
-    "dedup": DedupOptions,
-    "select": SelectOptions,
-    "reshard": ReshardOptions,
-    "tokenizer": TokenizerOptions,
-    "train": TrainOptions,
-    "evaluate": EvaluateOptions,
-}

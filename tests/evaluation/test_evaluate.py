@@ -12,7 +12,7 @@ from clipsieve.evaluation.datasets.catalogue import KNOWN
 from clipsieve.evaluation.evaluate import run
 from clipsieve.schemas import manifest
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.options import EvaluateOptions
+from clipsieve.schemas.options import EvaluateOptions, TrainOptions
 
 NAMES = ("cat", "dog", "missile", "house", "tree")
 OPTIONS = EvaluateOptions(tasks=(), batch_size=4)
@@ -113,7 +113,7 @@ def test_a_trained_folder_is_traced_by_its_manifest(tmp_path, model_folder, data
     trained.mkdir()
     for path in Path(model_folder).iterdir():
         (trained / path.name).write_bytes(path.read_bytes())
-    opened = manifest.begin(str(trained), "train", {}, {})
+    opened = manifest.begin(str(trained), TrainOptions(), {})
     with pytest.raises(InputError, match="train is not finished there"):
         run(str(trained), data, str(tmp_path / "out"), OPTIONS)
     manifest.finish(str(trained), opened, {}, "weights-digest")
@@ -179,7 +179,7 @@ def test_the_cost_of_training_is_in_every_row(tmp_path, model_folder, data):
     trained.mkdir()
     for path in Path(model_folder).iterdir():
         (trained / path.name).write_bytes(path.read_bytes())
-    opened = manifest.begin(str(trained), "train", {}, {})
+    opened = manifest.begin(str(trained), TrainOptions(), {})
     counts = {"samples_seen": 1000, "image_macs": 3_000_000, "text_macs": 1_000_000}
     manifest.finish(str(trained), opened, counts, "weights-digest")
     run(str(trained), data, str(tmp_path / "out"), OPTIONS)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from clipsieve.schemas.manifest import stages
+from clipsieve.schemas.run import read_run
 from clipsieve.schemas.samples import iter_samples
 from clipsieve.schemas.uid import uid_of
 from tests.integration.conftest import TINY_TOWER
@@ -155,11 +155,11 @@ def test_no_folder_holds_what_was_forbidden(run: Path, web: Web) -> None:
     for folder in ("shards", "resharded/top100"):
         tars = (run / folder).glob("*.tar")
         assert {sample.metadata["uid"] for tar in tars for sample in iter_samples(str(tar))} == allowed
-    counts = {name: made.counts for name, made in stages(str(run)).items()}
+    counts = {name: made.counts for name, made in read_run(str(run)).manifests.items()}
     assert counts["shards"]["error_opted_out"] == len(CONSENT) - 1 - len(allowed)
     for name in ("scores", "selection", "resharded/top100", "models/all"):
         assert (counts[name]["pairs"], counts[name]["opted_out"]) == (len(allowed), 0)
-    digests = {made.inputs["opt_out"] for made in stages(str(run)).values()}
+    digests = {made.inputs["opt_out"] for made in read_run(str(run)).manifests.values()}
     assert len(digests) == 1
 
 
@@ -209,7 +209,7 @@ def test_a_later_list_is_heeded_from_score_on(run: Path, web: Web, tmp_path: Pat
     model = str(tmp_path / "models" / "all")
     assert status_of("train", *shards, "--out", model, "--tower", str(run / "tower.json"), *training, *opt_out) == 0
     allowed = sum(consent == "allowed" for consent in CONSENT.values())
-    for name, made in stages(str(tmp_path)).items():
+    for name, made in read_run(str(tmp_path)).manifests.items():
         if name in ("scores", "models/all"):
             assert (made.counts["pairs"], made.counts["opted_out"]) == (allowed - 2, 2), name
-    assert stages(str(tmp_path))["subsets"].counts == {"top100": allowed - 2}
+    assert read_run(str(tmp_path)).manifests["subsets"].counts == {"top100": allowed - 2}

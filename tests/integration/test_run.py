@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipsieve.schemas.ledger import LEDGER_NAME, read_ledger
-from clipsieve.schemas.manifest import stages
+from clipsieve.schemas.run import read_run
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, content_digest, read_table
 
 ROWS, DUPLICATES, SUCCESS = 85, 5, 72
@@ -28,7 +28,7 @@ def read_all(run: Path, folder: str) -> list[dict]:
 
 
 def test_counts_are_those_of_the_web_that_was_served(small_run: Path) -> None:
-    counts = {name: manifest.counts for name, manifest in stages(str(small_run)).items()}
+    counts = {name: manifest.counts for name, manifest in read_run(str(small_run)).manifests.items()}
     assert counts["shards"] == {
         "rows": ROWS,
         "duplicates": DUPLICATES,
@@ -143,7 +143,7 @@ def test_stage_by_stage_on_one_worker_gives_the_same(small_run: Path, run_by_sta
 
 
 def test_manifests_of_both_agree_times_aside(small_run: Path, run_by_stages: Path) -> None:
-    one, other = stages(str(small_run)), stages(str(run_by_stages))
+    one, other = read_run(str(small_run)).manifests, read_run(str(run_by_stages)).manifests
     assert list(one) == list(other)
     for name, manifest in one.items():
         times = {"started_at": other[name].started_at, "finished_at": other[name].finished_at}

@@ -62,12 +62,12 @@ def test_a_flag_that_is_on_can_be_switched_off(scores: Path, capsys: pytest.Capt
     assert download_command([*arguments, "--", "--runner=FnApiRunner"]) == 0
     found = read_manifest(str(out))
     assert found is not None
-    assert (found.recipe["robots_txt"], found.recipe["skip_reencode"], found.recipe["verify_sha256"]) == (
+    assert (found.asked["robots_txt"], found.asked["skip_reencode"], found.asked["verify_sha256"]) == (
         False,
         True,
         True,
     )
-    assert found.recipe["dns_servers"] == ["::1"]
+    assert found.asked["dns_servers"] == ["::1"]
     assert download_command([*arguments, "--retry-failed", "--", "--runner=FnApiRunner"]) == 0
     assert "there is nothing to retry" in capsys.readouterr().err
 

@@ -28,8 +28,12 @@ from clipsieve.schemas.options import (
     ReshardOptions,
     ScoreOptions,
     SelectOptions,
+    TokenizerOptions,
+    TrainOptions,
 )
+from clipsieve.schemas.training_data import WeightedSubset
 from clipsieve.schemas.uid import uid_of
+from clipsieve.training import tokenizer
 
 IN_PROCESS = ["--runner=FnApiRunner"]
 PAIRS = 66
@@ -124,18 +128,25 @@ def _run_stages(run: Run, hosts: tuple[str, ...], model: Path, busy: set[int]) -
     for folder, name in (("subsets", "top80"), ("samples", "10")):
         subset, to = str(out / folder / f"{name}.npy"), str(out / "resharded" / name)
         reshard.run(shards, subset, to, ReshardOptions(shard_size=12), IN_PROCESS)
-    recipe = {"subset": "top80"}
-    shard_digest = manifest.input_digest(shards)
-    for name, inputs in (
-        ("top80", {"shards": shard_digest, "subset": manifest.input_digest(str(out / "subsets" / "top80.npy"))}),
-        ("all", {"shards": shard_digest}),
-    ):
-        (out / "models" / name).mkdir(parents=True)
-        (out / "models" / name / "open_clip_model.safetensors").write_bytes(b"weights")
-        begun = manifest.begin(str(out / "models" / name), "train", recipe if "subset" in inputs else {}, inputs)
-        manifest.finish(str(out / "models" / name), begun, {}, sha256_of(b"weights"))
+    write_model(out / "models" / "top80", shards, manifest.weighted_subset(str(out / "subsets" / "top80.npy")))
+    write_model(out / "models" / "all", shards)
+    parts = [("subsets/top40", 0.7), ("samples/10", 0.3)]
+    write_model(
+        out / "models" / "mixed", shards, *(manifest.weighted_subset(str(out / f"{p}.npy"), w) for p, w in parts)
+    )
+    captions = tokenizer.shard_captions(shards)
+    tokenizer.run(captions, {"shards": shards}, str(out / "tokenizer"), TokenizerOptions(vocab_size=36))
     (out / "report").mkdir()
     (out / "report" / "index.html").write_text(f"<p>{run.caption(12)}</p>")
+
+
+def write_model(folder: Path, shards: str, *subsets: WeightedSubset) -> None:
+    """A model folder as `train` leaves it, but for the weights."""
+    folder.mkdir(parents=True)
+    (folder / "open_clip_model.safetensors").write_bytes(b"weights")
+    inputs = {"shards": manifest.input_digest(shards)}
+    begun = manifest.begin(str(folder), TrainOptions(), inputs, subsets=subsets)
+    manifest.finish(str(folder), begun, {}, sha256_of(b"weights"))
 
 
 def sha256_of(data: bytes) -> str:

@@ -1,53 +1,157 @@
+import json
+
 import pytest
 
 from clipsieve.schemas import files, manifest
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.options import (
+    DownloadOptions,
+    EvaluateOptions,
+    ReshardOptions,
+    ScoreOptions,
+    SelectOptions,
+    TokenizerOptions,
+    TrainOptions,
+)
+from clipsieve.schemas.run import read_run
+from clipsieve.schemas.training_data import TrainingData, WeightedSubset
+
+SCORE = ScoreOptions(batch_size=8)
 
 
-def finished(folder, stage="score", recipe=None, inputs=None):
-    begun = manifest.begin(str(folder), stage, recipe or {"batch_size": 8}, inputs or {"shards": "abc"})
+def finished(folder, recipe=SCORE, inputs=None):
+    begun = manifest.begin(str(folder), recipe, inputs or {"shards": "abc"})
     return manifest.finish(str(folder), begun, {"pairs": 3}, "digest-of-data")
 
 
 def test_what_was_finished_is_found_again(tmp_path):
     done = finished(tmp_path / "scores")
-    again = manifest.begin(str(tmp_path / "scores"), "score", {"batch_size": 8}, {"shards": "abc"})
+    again = manifest.begin(str(tmp_path / "scores"), SCORE, {"shards": "abc"})
     assert again == done
     assert again.complete
     assert again.counts == {"pairs": 3}
 
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path):
-    manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "abc"})
+    manifest.begin(str(tmp_path), SCORE, {"shards": "abc"})
     with pytest.raises(InputError, match=r"half done .*batch_size was 8, now 16"):
-        manifest.begin(str(tmp_path), "score", {"batch_size": 16}, {"shards": "abc"})
+        manifest.begin(str(tmp_path), ScoreOptions(batch_size=16), {"shards": "abc"})
 
 
 def test_another_input_is_refused_with_the_difference(tmp_path):
     finished(tmp_path)
     with pytest.raises(InputError, match=r"done with another .*shards was 'abc', now 'def'"):
-        manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "def"})
+        manifest.begin(str(tmp_path), SCORE, {"shards": "def"})
 
 
 def test_a_field_that_came_later_has_its_default_in_an_older_folder(tmp_path):
     """DownloadOptions had fewer fields once: a folder of then is gone on with, unless a newer field is set."""
-    older = {"shard_size": 10, "image_size": 256}
-    manifest.begin(str(tmp_path), "download", older, {"pairs": "abc"})
-    now = DownloadOptions(shard_size=10).model_dump(mode="json")
+    recipe = DownloadOptions(shard_size=10)
+    manifest.begin(str(tmp_path), recipe, {"pairs": "abc"})
+    edit(tmp_path / "_manifest", recipe={"shard_size": 10, "image_size": 256})
     with pytest.raises(InputError, match=r"input: encode_format was 'jpg', now 'webp'\. "):
-        manifest.begin(str(tmp_path), "download", {**now, "encode_format": "webp"}, {"pairs": "abc"})
-    assert manifest.begin(str(tmp_path), "download", now, {"pairs": "abc"}).recipe == now
+        manifest.begin(str(tmp_path), DownloadOptions(shard_size=10, encode_format="webp"), {"pairs": "abc"})
+    assert manifest.begin(str(tmp_path), recipe, {"pairs": "abc"}).recipe == recipe
+
+
+def edit(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.mark.parametrize("name", sorted(DownloadOptions.may_change))
 def test_how_to_ask_may_change(tmp_path, name):
     """And the manifest says how it was asked last."""
-    recipe = DownloadOptions().model_dump(mode="json")
-    manifest.begin(str(tmp_path), "download", recipe, {"pairs": "abc"})
-    assert manifest.begin(str(tmp_path), "download", {**recipe, name: 0.5}, {"pairs": "abc"}).recipe[name] == 0.5
+    value = ("::1",) if name == "dns_servers" else 1
+    recipe, other = DownloadOptions(), DownloadOptions(**{name: value})
+    manifest.begin(str(tmp_path), recipe, {"pairs": "abc"})
+    assert manifest.begin(str(tmp_path), other, {"pairs": "abc"}).recipe == other
     found = manifest.read_manifest(str(tmp_path))
-    assert found is not None and found.recipe[name] == 0.5
+    assert found is not None and getattr(found.recipe, name) == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": {"batch_size": "eight"}}, r"manifest\.json: not a manifest of clipsieve \(Input should be a valid"),
+        ({"recipe": {"batch": 8}}, r"manifest\.json: not a manifest of clipsieve \(Extra inputs are not permitted"),
+        ({"stage": "sieve"}, r"'sieve' is not one of its stages, download, score, filter"),
+    ],
+)
+def test_a_recipe_is_read_as_its_stage_s_options(tmp_path, changes, message):
+    finished(tmp_path)
+    edit(tmp_path, **changes)
+    with pytest.raises(InputError, match=message) as raised:
+        manifest.read_manifest(str(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def mixture(*weights, path="subsets"):
+    parts = zip(("top20", "top80"), weights, strict=True)
+    return [WeightedSubset(name=n, path=f"{path}/{n}.npy", weight=w, digest=f"digest of {n}") for n, w in parts]
+
+
+def test_a_mixture_is_recorded_part_by_part(tmp_path):
+    manifest.begin(str(tmp_path), TrainOptions(), {"shards": "abc"}, subsets=mixture(0.7, 0.3))
+    found = manifest.read_manifest(str(tmp_path))
+    assert found is not None and found.subsets == mixture(0.7, 0.3)
+    data = found.trained_on()
+    assert data is not None and data.names == {"top20", "top80"} and not data.is_all
+    assert (data.source, data.digest) == ("shards", "abc")
+    assert [(name, pytest.approx(share)) for name, share in data.shares] == [("top20", 0.7), ("top80", 0.3)]
+    again = manifest.begin(str(tmp_path), TrainOptions(), {"shards": "abc"}, subsets=mixture(0.7, 0.3, path="moved"))
+    assert again.subsets == mixture(0.7, 0.3, path="moved")
+    with pytest.raises(InputError, match=r"subset was 'top20=0\.7,top80=0\.3', now 'top20=0\.7,top80=1'"):
+        manifest.begin(str(tmp_path), TrainOptions(), {"shards": "abc"}, subsets=mixture(0.7, 1))
+    other = [mixture(0.7, 0.3)[0], mixture(0.7, 0.3)[1].model_copy(update={"digest": "other"})]
+    with pytest.raises(InputError, match=r"subset top80 was 'digest of top80', now 'other'"):
+        manifest.begin(str(tmp_path), TrainOptions(), {"shards": "abc"}, subsets=other)
+
+
+@pytest.mark.parametrize(
+    ("options", "inputs", "expected"),
+    [
+        (TrainOptions(), {"shards": "abc"}, TrainingData((), "shards", "abc")),
+        (TokenizerOptions(), {"pairs": "abc"}, TrainingData((), "pairs", "abc")),
+        (ScoreOptions(), {"shards": "abc"}, None),
+    ],
+)
+def test_what_was_trained_on_all_pairs_says_of_which(tmp_path, options, inputs, expected):
+    assert manifest.begin(str(tmp_path), options, inputs).trained_on() == expected
+
+
+def test_a_manifest_of_an_earlier_version_is_read(tmp_path):
+    """The subset was a text of the recipe, its digest an input; `evaluate` kept its protocol in the recipe."""
+    inputs = {"shards": "abc"}
+    for folder, options, recipe, more in (
+        ("models/best", TrainOptions(), {"subset": "top40"}, {"subset": "def"}),
+        ("models/all", TrainOptions(), {"subset": None}, {}),
+        ("resharded/top80", ReshardOptions(), {}, {"subset": "def"}),
+        ("evaluations/best", EvaluateOptions(), {"protocol": 2}, {}),
+    ):
+        manifest.begin(str(tmp_path / folder), options, inputs)
+        path = tmp_path / folder / "manifest.json"
+        content = json.loads(path.read_text())
+        del content["subsets"], content["protocol"]
+        content["recipe"] |= recipe
+        content["inputs"] |= more
+        path.write_text(json.dumps(content))
+    best, every, resharded, evaluated = (made.manifest for made in sorted_by_name(tmp_path))
+    assert [each.given for each in (best, every, resharded)] == [
+        inputs | {"subset top40": "def"},
+        inputs,
+        inputs | {"subset top80": "def"},
+    ]
+    assert (evaluated.protocol, evaluated.recipe) == (2, EvaluateOptions())
+    assert best.recipe == every.recipe == TrainOptions()
+    edit(tmp_path / "models" / "all", recipe={"subset": "top20=0.7,top80=0.3"}, inputs=inputs | {"subset": "def"})
+    with pytest.raises(InputError, match=r"models/all: was trained on the mixture top20=0\.7,top80=0\.3 by an older"):
+        read_run(str(tmp_path))
+
+
+def sorted_by_name(run):
+    order = ["models/best", "models/all", "resharded/top80", "evaluations/best"]
+    return sorted(read_run(str(run)).made, key=lambda made: order.index(made.name))
 
 
 def test_what_may_change_is_of_the_options():
@@ -55,11 +159,11 @@ def test_what_may_change_is_of_the_options():
 
 
 def test_a_folder_is_added_to_and_remembers_what_it_was(tmp_path):
-    first = finished(tmp_path, stage="download")
+    first = finished(tmp_path, recipe=DownloadOptions())
     for number in (1, 2):
         complete = manifest.read_manifest(str(tmp_path))
         assert complete is not None
-        opened = manifest.reopen(str(tmp_path), complete, {"attempts": number}, {"shards": "abc"})
+        opened = manifest.reopen(str(tmp_path), complete, DownloadOptions(attempts=number), {"shards": "abc"})
         assert not opened.complete and manifest.read_manifest(str(tmp_path)) == opened
         with pytest.raises(InputError, match="download is not finished there"):
             manifest.input_digest(str(tmp_path))
@@ -74,23 +178,23 @@ def test_a_folder_is_added_to_and_remembers_what_it_was(tmp_path):
 def test_a_complete_folder_is_opened_again_when_its_input_has_grown(tmp_path):
     done = finished(tmp_path)
     grown = {"shards": ["older", "abc"]}
-    opened = manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "new"}, grown)
+    opened = manifest.begin(str(tmp_path), SCORE, {"shards": "new"}, grown)
     assert not opened.complete and opened.inputs == {"shards": "new"} and opened.earlier == [done]
-    again = manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "newest"}, {"shards": ["abc", "new"]})
+    again = manifest.begin(str(tmp_path), SCORE, {"shards": "newest"}, {"shards": ["abc", "new"]})
     assert again.inputs == {"shards": "newest"} and again.earlier == [done]
     with pytest.raises(InputError, match=r"half done .*shards was 'newest', now 'other'"):
-        manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "other"}, grown)
+        manifest.begin(str(tmp_path), SCORE, {"shards": "other"}, grown)
 
 
 def test_another_stage_is_refused(tmp_path):
     finished(tmp_path)
     with pytest.raises(InputError, match="holds the output of score, not of select"):
-        manifest.begin(str(tmp_path), "select", {}, {})
+        manifest.begin(str(tmp_path), SelectOptions(), {})
 
 
 def test_no_json_stands_beside_shards(tmp_path):
     """img2dataset's incremental mode reads every *.json there as a shard's stats."""
-    finished(tmp_path / "anything", stage="download")
+    finished(tmp_path / "anything", recipe=DownloadOptions())
     assert files.list_files(str(tmp_path / "anything"), ".json") == []
     found = manifest.read_manifest(str(tmp_path / "anything"))
     assert found is not None
@@ -98,7 +202,7 @@ def test_no_json_stands_beside_shards(tmp_path):
 
 
 def test_an_unfinished_input_is_refused(tmp_path):
-    manifest.begin(str(tmp_path), "score", {}, {})
+    manifest.begin(str(tmp_path), SCORE, {})
     with pytest.raises(InputError, match="score is not finished there"):
         manifest.input_digest(str(tmp_path))
 

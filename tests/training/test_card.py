@@ -6,6 +6,8 @@ import pytest
 
 from clipsieve.schemas.ledger import Ledger
 from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.options import TrainOptions
+from clipsieve.schemas.training_data import WeightedSubset
 from clipsieve.training.card import CARD_NAME, write_card
 from clipsieve.training.towers.tower import load_tower
 
@@ -27,8 +29,9 @@ def card(folder, samples):
     )
     manifest = Manifest(
         stage="train",
-        recipe={"subset": "top40"},
+        recipe=TrainOptions(),
         inputs={"shards": "ab12"},
+        subsets=[WeightedSubset(name="top40", path=None, digest="ef56")],
         versions={"clipsieve": "0.1.0"},
         started_at="",
         counts=COUNTS,

@@ -80,7 +80,7 @@ def test_a_run_leaves_a_model_that_open_clip_loads(shards, subset, options, tmp_
     out = str(tmp_path / "model")
     manifest = run(shards, (subset,), out, options)
     assert manifest == read_manifest(out) and manifest.complete and manifest.stage == "train"
-    assert manifest.recipe == {**options.model_dump(mode="json"), "subset": "top50"}
+    assert (manifest.recipe, manifest.asked["subset"]) == (options, "top50")
     assert manifest.counts["pairs"] == manifest.counts["unique_samples"] == 24
     assert (manifest.counts["steps"], manifest.counts["samples_seen"]) == (10, 120)
     assert manifest.counts["parameters"] == sum(p.numel() for p in load_model(out).model.parameters())
@@ -197,7 +197,10 @@ def test_a_mixture_of_subsets_is_trained_on_by_its_weights(shards, rows, options
         write_table(pa.table(table, schema=SUBSET.schema), SUBSET, str(tmp_path / f"{name}.parquet"))
     mixture = [f"{tmp_path}/a.parquet=0.7", f"{tmp_path}/b.parquet=0.3"]
     manifest = run(shards, mixture, str(tmp_path / "model"), options)
-    assert manifest.recipe["subset"] == "a=0.7,b=0.3" and manifest.counts["pairs"] == 30
+    assert [(each.name, each.weight, each.digest) for each in manifest.subsets] == [
+        (name, weight, sha256_file(f"{tmp_path}/{name}.parquet")) for name, weight in (("a", 0.7), ("b", 0.3))
+    ]
+    assert manifest.counts["pairs"] == 30
     assert 25 <= manifest.counts["unique_samples"] <= 30
     with pytest.raises(InputError, match=r"input: subset was 'a=0.7,b=0.3', now 'a=0.7,b=1'"):
         run(shards, [mixture[0], mixture[1].partition("=")[0]], str(tmp_path / "model"), options)

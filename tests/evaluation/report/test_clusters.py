@@ -11,6 +11,7 @@ import pytest
 from clipsieve.evaluation.report.clusters import SHOWN, read_clusters
 from clipsieve.evaluation.report.page import run
 from clipsieve.schemas import manifest, tables
+from clipsieve.schemas.options import DedupOptions
 
 COUNTS = {"pairs": 56, "kept": 40, "exact": 9, "thumbnail": 7, "contaminated": 2}
 
@@ -19,7 +20,7 @@ COUNTS = {"pairs": 56, "kept": 40, "exact": 9, "thumbnail": 7, "contaminated": 2
 def deduplicated(run_dir) -> Path:
     """Row 0 has the next eight as its repeats, row 20 has three, rows 30 and 40 two each; 50 and 51 are of a task."""
     folder = run_dir / "dedup"
-    begun = manifest.begin(str(folder), "dedup", {"methods": ["exact"]}, {"scores": "ab" * 32})
+    begun = manifest.begin(str(folder), DedupOptions(methods=("exact",)), {"scores": "ab" * 32})
     scored = [pq.read_table(run_dir / f"scores/{name}.parquet") for name in ("00000", "00001")]
     uids = [uid for rows in scored for uid in rows["uid"].to_pylist()]
     repeats = dict.fromkeys(range(1, 9), 0) | dict.fromkeys((21, 22, 23), 20) | {31: 30, 32: 30, 41: 40}

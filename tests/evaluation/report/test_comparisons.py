@@ -11,8 +11,8 @@ import pytest
 
 from clipsieve.evaluation.report.comparisons import compare
 from clipsieve.evaluation.report.models import read_models
-from clipsieve.schemas import manifest
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.run import read_run
 
 
 def test_a_model_is_compared_with_the_one_trained_alike_on_all(finished_run):
@@ -67,7 +67,7 @@ def test_samples_that_do_not_give_the_result_are_refused(run_dir):
 def test_a_model_that_is_not_finished_is_left_out(run_dir):
     path = run_dir / "models/top40/manifest.json"
     path.write_text(path.read_text().replace('"complete"', '"running"'))
-    assert [model.name for model in read_models(str(run_dir), manifest.stages(str(run_dir)))] == ["all"]
+    assert [model.name for model in read_models(read_run(str(run_dir)))] == ["all"]
 
 
 def test_a_damaged_log_is_named(run_dir):
@@ -77,7 +77,7 @@ def test_a_damaged_log_is_named(run_dir):
 
 
 def _compare(run_dir):
-    return compare(read_models(str(run_dir), manifest.stages(str(run_dir))))
+    return compare(read_models(read_run(str(run_dir))))
 
 
 def _set_metric(evaluation, metric, value):

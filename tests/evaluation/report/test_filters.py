@@ -8,6 +8,7 @@ from pathlib import Path
 from clipsieve.evaluation.report.filters import filters_view
 from clipsieve.evaluation.report.page import run
 from clipsieve.schemas import manifest
+from clipsieve.schemas.options import FilterOptions
 from clipsieve.schemas.waterfall import RuleCounts, Waterfall, write_waterfall
 
 WATERFALL = Waterfall(
@@ -34,7 +35,7 @@ def test_bars_and_shares() -> None:
 
 def _add_filters(run_dir) -> None:
     folder = str(run_dir / "filters")
-    begun = manifest.begin(folder, "filter", {"rules": ["basic"]}, {"scores": "ab" * 32})
+    begun = manifest.begin(folder, FilterOptions(), {"scores": "ab" * 32})
     write_waterfall(WATERFALL, folder)
     manifest.finish(folder, begun, {"pairs": 56, "kept": 42}, "cd" * 32)
 
@@ -56,5 +57,5 @@ def test_a_run_with_filters_has_the_section(run_dir) -> None:
 
 
 def test_filters_that_are_not_finished_are_not_shown(run_dir) -> None:
-    manifest.begin(str(run_dir / "filters"), "filter", {"rules": ["basic"]}, {"scores": "ab" * 32})
+    manifest.begin(str(run_dir / "filters"), FilterOptions(), {"scores": "ab" * 32})
     assert 'id="filters"' not in Path(run(str(run_dir))).read_text("utf-8")

@@ -12,7 +12,9 @@ from clipsieve.evaluation.report.funnel import Loss, funnel
 from clipsieve.evaluation.report.models import ModelRun
 from clipsieve.evaluation.report.pool import Band, Pool
 from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.outcomes import ErrorClass
+from clipsieve.schemas.training_data import TrainingData, WeightedSubset
 
 POOL = Pool(Counter(too_small=3), np.zeros(1), (Band(40, 0, 0, ()), Band(57, 0, 0, ())), ())
 DOWNLOAD = {
@@ -29,15 +31,17 @@ CUT = Cut("top40", 40.0, 38, 0.5, "0" * 32)
 
 
 def _model(name, subset, pairs):
+    subsets = [WeightedSubset(name=subset, path=None, digest="")] if subset else []
     manifest = Manifest(
         stage="train",
-        recipe={"subset": subset},
-        inputs={},
+        recipe=TrainOptions(),
+        inputs={"shards": ""},
+        subsets=subsets,
         versions={},
         started_at="",
         counts={"pairs": pairs},
     )
-    return ModelRun(name, subset, manifest, (), (), "")
+    return ModelRun(name, TrainingData(tuple(subsets), "shards", ""), manifest, (), (), "")
 
 
 def test_every_pair_is_kept_or_lost_for_a_reason():
@@ -78,5 +82,13 @@ def test_every_error_class_has_words_of_its_own():
 
 
 def test_names_of_subsets():
-    names = [words.subset(name) for name in (None, "top40", "top12.5", "10M", "mine")]
-    assert names == ["all pairs", "top 40%", "top 12.5%", "sample of 10M", "mine"]
+    names = [words.subset(name) for name in ("top40", "top12.5", "10M", "mine")]
+    assert names == ["top 40%", "top 12.5%", "sample of 10M", "mine"]
+
+
+def test_what_a_model_was_trained_on_is_told_by_its_shares():
+    parts = [
+        WeightedSubset(name=name, path=None, weight=weight, digest="") for name, weight in (("top20", 7), ("top80", 3))
+    ]
+    told = [words.trained_on(TrainingData(tuple(some), "shards", "")) for some in ([], parts[:1], parts)]
+    assert told == ["all pairs", "top 20%", "70% top20 + 30% top80"]

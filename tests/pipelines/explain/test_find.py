@@ -15,7 +15,7 @@ import pytest
 from clipsieve.pipelines.explain import find as explain
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.uid import uid_of
-from tests.pipelines.whole_run import MISSING, PAIRS, Run
+from tests.pipelines.whole_run import MISSING, PAIRS, Run, write_model
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_it_says_what_each_folder_says(whole_run: Run, row: int) -> None:
     uid, folder = whole_run.uid(row), whole_run.folder
     told = explain.run(uid, str(folder))
     assert [found.values for found in told.shards] == rows_of(folder / "shards", uid)
-    judged = [values for name in ("scores", "dedup", "filters", "selection") for values in rows_of(folder / name, uid)]
+    judged = [values for name in ("scores", "filters", "dedup", "selection") for values in rows_of(folder / name, uid)]
     assert [found.values for found in told.judged] == judged
     resharded = [values for name in ("10", "top80") for values in rows_of(folder / "resharded" / name, uid)]
     assert [found.values for found in told.resharded] == resharded
@@ -82,7 +82,32 @@ def test_the_best_pair_is_in_every_subset(whole_run: Run) -> None:
     best = pq.read_table(whole_run.folder / "subsets" / "top40.parquet").sort_by([("quantile_rank", "ascending")])
     told = explain.run(best["uid"][0].as_py(), str(whole_run.folder))
     assert told.verdict.startswith("eligible, ") and told.verdict.endswith("top40, top80")
-    assert told.models == ("all", "top80")
+    assert told.models == ("tokenizer", "all", "mixed", "top80")
+
+
+def test_a_model_is_told_where_any_of_its_subsets_holds_the_pair(whole_run: Run) -> None:
+    uids = {
+        name: set(pq.read_table(whole_run.folder / f"{name}.parquet")["uid"].to_pylist())
+        for name in ("subsets/top40", "subsets/top80", "samples/10")
+    }
+    for uid in uids["subsets/top80"] | uids["samples/10"]:
+        models = explain.run(uid, str(whole_run.folder)).models
+        assert ("mixed" in models) == (uid in uids["subsets/top40"] | uids["samples/10"])
+        assert ("top80" in models) == (uid in uids["subsets/top80"])
+    assert uids["subsets/top80"] - uids["subsets/top40"] - uids["samples/10"]
+
+
+def test_a_model_of_a_resharded_folder_is_told_for_its_pairs_alone(whole_run: Run, tmp_path: Path) -> None:
+    run = whole_run.copy(tmp_path)
+    write_model(run.folder / "models" / "resharded", str(run.folder / "resharded" / "10"))
+    inside = set(pq.read_table(run.folder / "samples" / "10.parquet")["uid"].to_pylist())
+    for row in range(0, PAIRS, 3):
+        told = explain.run(run.uid(row), str(run.folder))
+        assert ("resharded" in told.models) == (run.uid(row) in inside)
+
+
+def test_what_was_not_downloaded_was_not_learnt_from(whole_run: Run) -> None:
+    assert explain.run(whole_run.uid(8), str(whole_run.folder)).models == ()
 
 
 def test_of_a_duplicate_the_kept_pair_is_told(whole_run: Run, tmp_path: Path) -> None:

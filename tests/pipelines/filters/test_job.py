@@ -18,6 +18,7 @@ from clipsieve.pipelines.verify.filters import check_filters
 from clipsieve.schemas import manifest
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.options import FilterOptions, SelectOptions
+from clipsieve.schemas.run import read_run
 from clipsieve.schemas.waterfall import read_waterfall
 from tests.pipelines.filters.filter_pool import pair, verdicts, write_pool
 
@@ -158,7 +159,7 @@ def test_a_recipe_filters_before_it_selects(filtered: Path, tmp_path: Path, comm
     (tmp_path / "recipe.yaml").write_text(f"pairs: none.parquet\n{stages}")
     ended = command("run", tmp_path / "recipe.yaml", "--", *IN_PROCESS)
     assert ended.status == 0 and "similarity >= 0.25" in ended.out
-    counts = manifest.stages(str(tmp_path))["selection"].counts
+    counts = read_run(str(tmp_path)).manifests["selection"].counts
     assert counts["eligible"] == read_waterfall(str(tmp_path / "filters")).kept
     assert {"few_words", "weak"} <= set(counts)
 

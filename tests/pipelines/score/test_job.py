@@ -205,7 +205,7 @@ def test_bf16_is_near_fp32_and_says_so(make_shards: Callable, tiny_model: Path, 
         options = options_for(tiny_model, precision=precision)
         made = score.run(shards, str(tmp_path / precision), options, IN_PROCESS)
         table = pq.read_table(tmp_path / precision / "00000.parquet")
-        assert table["precision"].unique().to_pylist() == [precision] == [made.recipe["precision"]]
+        assert table["precision"].unique().to_pylist() == [precision] == [made.asked["precision"]]
         assert table["similarity"].type == "float"
     exact, rounded = similarities(tmp_path / "fp32"), similarities(tmp_path / "bf16")
     assert 0 < np.abs(exact - rounded).max() < 0.02

@@ -31,8 +31,9 @@ from clipsieve.pipelines.takedown import job as takedown
 from clipsieve.pipelines.takedown.shards import drop_samples
 from clipsieve.pipelines.verify import job as verify
 from clipsieve.schemas.errors import ClipsieveError, InputError
-from clipsieve.schemas.manifest import read_manifest, stages
+from clipsieve.schemas.manifest import read_manifest
 from clipsieve.schemas.options import DedupOptions, FilterOptions, ReshardOptions, ScoreOptions, SelectOptions
+from clipsieve.schemas.run import read_run
 from clipsieve.schemas.tables import SHARDS
 from tests.pipelines.whole_run import BUSY, IN_PROCESS, LISTED, MISSING, PAIRS, Run, sha256_of
 
@@ -152,7 +153,7 @@ def test_files_that_hold_none_of_it_are_not_touched(whole_run: Run, tmp_path: Pa
     own = {"shards/00000.tar", "shards/00000.parquet", "shards/00000_stats.json", "filters/_waterfall.json"}
     own |= {"shards/_manifest/manifest.json", "shards/_manifest/dead_letters.parquet", "scores/00000.npz"}
     own |= {f"{name}/00000.parquet" for name in ("scores", "filters", "dedup", "selection")}
-    own |= {f"{name}/manifest.json" for name in stages(str(run.folder)) if not name.startswith(("models", "shards"))}
+    own |= {f"{made.name}/manifest.json" for made in read_run(str(run.folder)).with_pairs if made.name != "shards"}
     own |= {f"{name}/_parts.json" for name in plan.touched if name != "shards"}
     of_subsets = {f"{name}/{unit}" for name in ("subsets", "samples") for unit in plan.touched.get(name, ())}
     resharded = {name for name in changed if name.startswith("resharded/")}
@@ -172,11 +173,11 @@ def test_verify_finds_the_run_sound_and_says_what_was_done(taken: Run) -> None:
 
 
 def test_the_manifests_record_it(whole_run: Run, taken: Run) -> None:
-    before, after = stages(str(whole_run.folder)), stages(str(taken.folder))
+    before, after = read_run(str(whole_run.folder)).manifests, read_run(str(taken.folder)).manifests
     assert after["shards"].counts["success"] == before["shards"].counts["success"] - 5
     assert after["shards"].counts["error_opted_out"] == len(LISTED)
     for name, made in after.items():
-        if name.startswith("models/"):
+        if name.startswith("models/") or name == "tokenizer":
             assert made == before[name]
             continue
         (record,) = made.takedowns
@@ -189,9 +190,30 @@ def test_the_manifests_record_it(whole_run: Run, taken: Run) -> None:
 
 
 def test_the_models_that_learnt_from_it_are_named(whole_run: Run) -> None:
+    """Those of a subset, of a mixture (each pair once), and of all pairs; and the tokenizer of their captions."""
     plan = takedown.run(str(whole_run.folder), str(whole_run.listed), dry_run=True)
-    in_subset = {row["uid"] for row in pq.read_table(whole_run.folder / "subsets" / "top80.parquet").to_pylist()}
-    assert plan.models == {"models/all": 5, "models/top80": len(in_subset & whole_run.gone)}
+    top80, top40, sample = (
+        set(pq.read_table(whole_run.folder / f"{name}.parquet")["uid"].to_pylist()) & whole_run.gone
+        for name in ("subsets/top80", "subsets/top40", "samples/10")
+    )
+    assert top40 | sample and (top40 & sample or top40 != sample)
+    assert plan.models == {
+        "tokenizer": 5,
+        "models/all": 5,
+        "models/mixed": len(top40 | sample),
+        "models/top80": len(top80),
+    }
+
+
+def test_a_tokenizer_of_the_input_table_is_named(a_run: Run) -> None:
+    """With all listed rows of the table, images or not; one of another table is not."""
+    path = a_run.folder / "tokenizer" / "manifest.json"
+    content = json.loads(path.read_text())
+    pairs = read_run(str(a_run.folder)).manifests["shards"].inputs["pairs"]
+    for digest, count in ((pairs, len(LISTED)), ("another", 0)):
+        path.write_text(json.dumps(content | {"inputs": {"pairs": digest}}))
+        plan = takedown.run(str(a_run.folder), str(a_run.listed), dry_run=True)
+        assert plan.models.get("tokenizer", 0) == count
 
 
 def test_a_dry_run_changes_nothing(whole_run: Run, a_run: Run, command) -> None:

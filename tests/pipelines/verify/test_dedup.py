@@ -12,6 +12,7 @@ from clipsieve.pipelines.engine.parts import folder_digest, part_of, write_parts
 from clipsieve.pipelines.verify.dedup import check_dedup
 from clipsieve.schemas import manifest, tables
 from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.options import DedupOptions
 
 UIDS = [f"{number:032x}" for number in range(8)]
 KEPT = [None, UIDS[0], None, UIDS[2], "shapes:s1", UIDS[0], None, None]
@@ -22,7 +23,7 @@ COUNTS = {"pairs": 8, "kept": 4, "exact": 2, "perceptual": 1, "thumbnail": 1, "c
 def write(root: Path, kept=KEPT, method=METHOD, counts=COUNTS, takedown=False) -> tuple[str, str]:
     """The folders dedup and scores, of two files of four pairs each; the similarity falls with the row."""
     folder, scores = root / "dedup", root / "scores"
-    begun = manifest.begin(str(folder), "dedup", {}, {})
+    begun = manifest.begin(str(folder), DedupOptions(), {})
     for number in range(2):
         rows, name = slice(4 * number, 4 * number + 4), f"{number:05d}.parquet"
         columns = {"uid": UIDS[rows], "duplicate_of": pa.array(kept[rows], pa.string()),

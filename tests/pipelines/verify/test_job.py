@@ -18,16 +18,29 @@ import xxhash
 
 from clipsieve.pipelines.download import job as download
 from clipsieve.pipelines.engine.parts import folder_digest, part_of, read_parts, write_parts
+from clipsieve.pipelines.filters import job as filtering
 from clipsieve.pipelines.reshard import job as reshard
 from clipsieve.pipelines.score import job as score
 from clipsieve.pipelines.select import job as select
 from clipsieve.pipelines.verify import job as verify
+from clipsieve.schemas import files
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.files import sha256_file
-from clipsieve.schemas.manifest import begin, finish, input_digest
+from clipsieve.schemas.manifest import begin, finish, input_digest, weighted_subset
 from clipsieve.schemas.models import WEIGHTS_NAME
-from clipsieve.schemas.options import DownloadOptions, ReshardOptions, ScoreOptions, SelectOptions
+from clipsieve.schemas.options import (
+    DownloadOptions,
+    EvaluateOptions,
+    FilterOptions,
+    ReshardOptions,
+    ScoreOptions,
+    SelectOptions,
+    TokenizerOptions,
+    TrainOptions,
+)
 from clipsieve.schemas.results import RESULTS_NAME, results_digest
+from clipsieve.schemas.training_data import WeightedSubset
+from clipsieve.training import tokenizer
 
 IN_PROCESS = ["--runner=FnApiRunner"]
 PAIRS = 60
@@ -155,7 +168,7 @@ def drop_last_member(run: Path) -> None:
 def stale_subset(run: Path) -> None:
     path = run / "resharded" / "top40" / "manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"inputs": manifest["inputs"] | {"subset": "0"}}))
+    path.write_text(json.dumps(manifest | {"subsets": [manifest["subsets"][0] | {"digest": "0"}]}))
 
 
 DAMAGES: list[tuple[Callable[[Path], object], str]] = [
@@ -209,7 +222,7 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
         r"resharded/top40/00000\.tar: sample of uid [0-9a-f]{32} is not the source's, byte for byte",
     ),
     (
-        edit_manifest("resharded/top40/manifest.json", inputs={"shards": "0", "subset": "0"}),
+        edit_manifest("resharded/top40/manifest.json", inputs={"shards": "0"}),
         "was made from other shards",
     ),
     (stale_subset, "resharded/top40: was made from another top40 than there is now"),
@@ -290,13 +303,10 @@ def test_a_forgery_with_fitting_digests_is_found(
 def test_models_and_evaluations_lead_back_to_their_origin(a_run: Path, tiny_model: Path) -> None:
     model, evaluation = a_run / "models" / "top40", a_run / "evaluations" / "top40"
     shutil.copytree(tiny_model, model)
-    inputs = {
-        "shards": input_digest(str(a_run / "shards")),
-        "subset": input_digest(str(a_run / "subsets/top40.npy")),
-    }
-    opened = begin(str(model), "train", {"subset": "top40"}, inputs)
+    inputs = {"shards": input_digest(str(a_run / "shards"))}
+    opened = begin(str(model), TrainOptions(), inputs, subsets=[weighted_subset(str(a_run / "subsets/top40.npy"))])
     weights = finish(str(model), opened, {}, sha256_file(str(model / WEIGHTS_NAME))).digest
-    opened = begin(str(evaluation), "evaluate", {}, {"model": str(weights)})
+    opened = begin(str(evaluation), EvaluateOptions(), {"model": str(weights)})
     (evaluation / RESULTS_NAME).write_text("{}\n")
     finish(str(evaluation), opened, {}, results_digest(str(evaluation)))
     checks = {check.what: check.detail for check in verify.run(str(a_run))}
@@ -307,6 +317,53 @@ def test_models_and_evaluations_lead_back_to_their_origin(a_run: Path, tiny_mode
         verify.run(str(a_run))
     (model / WEIGHTS_NAME).write_bytes(b"other")
     with pytest.raises(ClipsieveError, match="not the weights its manifest says"):
+        verify.run(str(a_run))
+
+
+def write_model(a_run: Path, tiny_model: Path, *subsets: WeightedSubset) -> Path:
+    model = a_run / "models" / "mixed"
+    shutil.copytree(tiny_model, model)
+    opened = begin(str(model), TrainOptions(), {"shards": input_digest(str(a_run / "shards"))}, subsets=subsets)
+    finish(str(model), opened, {}, sha256_file(str(model / WEIGHTS_NAME)))
+    return model
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_each_part_of_a_mixture_leads_back_to_its_subset(a_run: Path, tiny_model: Path, part: int) -> None:
+    names = ("subsets/top40", "samples/10")
+    model = write_model(a_run, tiny_model, *(weighted_subset(str(a_run / f"{name}.npy"), 0.5) for name in names))
+    checks = {check.what: check.detail for check in verify.run(str(a_run))}
+    assert checks["manifests"].startswith("9 recorded inputs")
+    subsets = json.loads((model / "manifest.json").read_text())["subsets"]
+    subsets[part]["digest"] = "0"
+    edit_manifest("manifest.json", subsets=subsets)(model)
+    message = f"models/mixed: was made from another {files.name_of(names[part])} than there is now"
+    with pytest.raises(ClipsieveError, match=message):
+        verify.run(str(a_run))
+
+
+def test_a_tokenizer_is_the_one_that_was_trained(a_run: Path) -> None:
+    shards, out = str(a_run / "shards"), a_run / "tokenizer"
+    tokenizer.run(tokenizer.shard_captions(shards), {"shards": shards}, str(out), TokenizerOptions(vocab_size=20))
+    checks = {check.what: check.detail for check in verify.run(str(a_run))}
+    assert checks["tokenizer"].startswith("its SentencePiece model is the one")
+    assert checks["manifests"].startswith("7 recorded inputs")
+    edit_manifest("manifest.json", inputs={"shards": "0"})(out)
+    with pytest.raises(ClipsieveError, match="tokenizer: was made from other shards than those in shards now"):
+        verify.run(str(a_run))
+    (out / "spiece.model").write_bytes(b"other")
+    with pytest.raises(ClipsieveError, match=r"spiece\.model: not the SentencePiece model its manifest says"):
+        verify.run(str(a_run))
+
+
+def test_a_selection_made_with_other_filters_is_named(a_run: Path) -> None:
+    scores, filters = str(a_run / "scores"), str(a_run / "filters")
+    filtering.run(
+        scores, filters, FilterOptions(rules=("long: caption_chars < 99",)), IN_PROCESS, str(a_run / "shards")
+    )
+    verify.run(str(a_run))
+    edit_manifest("selection/manifest.json", inputs={"scores": input_digest(scores), "filters": "0"})(a_run)
+    with pytest.raises(ClipsieveError, match="selection: was made from other filters than those in filters now"):
         verify.run(str(a_run))
 
 

@@ -15,6 +15,7 @@ from clipsieve.pipelines.shards.writer import ShardStats
 from clipsieve.pipelines.verify.passes import check_passes
 from clipsieve.schemas import files, manifest, tables
 from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass
 from clipsieve.schemas.tables import DEAD_LETTERS, SHARDS
 
@@ -56,9 +57,9 @@ def digest_of(folder: Path, names: list[str]) -> str:
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
     """Five rows in two shards of three at most, of which two may pass: both are tried again, one in vain."""
-    folder, recipe = str(tmp_path), {"shard_size": 3}
+    folder, recipe = str(tmp_path), DownloadOptions(shard_size=3)
     first = write_shards(tmp_path, 0, FIRST)
-    opened = manifest.begin(folder, "download", recipe, {"pairs": "0"})
+    opened = manifest.begin(folder, recipe, {"pairs": "0"})
     complete = manifest.finish(folder, opened, {"rows": 5}, digest_of(tmp_path, first))
     second = write_shards(tmp_path, 2, SECOND)
     write_dead_letters(folder, [first, second])

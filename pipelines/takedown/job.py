@@ -8,7 +8,6 @@ Whatever is stopped in between goes on when the same list is taken down again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from clipsieve.pipelines.reshard.job import MISSING
 from clipsieve.pipelines.run_folders import MODEL_STAGES, run_folders
 from clipsieve.pipelines.takedown import plan as planning
 from clipsieve.pipelines.takedown.close import Contents, contents_of
-from clipsieve.pipelines.takedown.plan import THREADS, Plan
+from clipsieve.pipelines.takedown.plan import Plan
 from clipsieve.pipelines.takedown.rows import blank_file, take_from_file
 from clipsieve.pipelines.takedown.shards import take_from_resharded, take_from_shard
 from clipsieve.schemas import files, manifest
@@ -27,6 +26,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, Takedown
 from clipsieve.schemas.opt_out import OPTED_OUT, OptOut, load_opt_out
+from clipsieve.schemas.threads import map_ahead
 
 
 def run(run_dir: str, opt_out: str, dry_run: bool = False) -> Plan:
@@ -70,17 +70,16 @@ def _carry_out(run_dir: str, folders: Mapping[str, Manifest], plan: Plan) -> Non
     for name, made in pending.items():
         manifest.begin_takedown(files.join(run_dir, name), made)
     work = [(name, unit) for name in pending for unit in plan.touched[name]]
-    done: list[str] = []
+    done: list[tuple[str, str]] = []
     with (
         files.without_leftovers(*(files.join(run_dir, name) for name in pending)),
         progress("takedown (files)", len(work), lambda: Reading(len(done))),
-        ThreadPoolExecutor(THREADS) as pool,
     ):
         takers = {name: _taker(files.join(run_dir, name), made, uids) for name, made in pending.items()}
-        for name, _ in zip((name for name, _ in work), pool.map(lambda it: takers[it[0]](it[1]), work), strict=True):
-            done.append(name)
+        for each, _ in zip(work, map_ahead(lambda unit: takers[unit[0]](unit[1]), work), strict=True):
+            done.append(each)
     _close(run_dir, plan)
-    _remove_folder(files.join(run_dir, "report"))
+    files.remove(files.join(run_dir, "report"))
     if files.exists(files.join(run_dir, "manifest.json")):
         manifest.gather(run_dir)
     planning.drop_plan(run_dir)
@@ -102,13 +101,7 @@ def _take_from_inputs(folder: str, made: Manifest, uids: np.ndarray) -> None:
     for number in range(1, len(made.earlier) + 1):
         path = retry_path(folder, number)
         blank_file(path, open_pairs([path]).columns.uid or "uid", uids)
-    _remove_folder(files.join(folder, "_pairs"))
-
-
-def _remove_folder(folder: str) -> None:
-    fs, inner = files.filesystem(folder)
-    if fs.exists(inner):
-        fs.rm(inner, recursive=True)
+    files.remove(files.join(folder, "_pairs"))
 
 
 def _close(run_dir: str, plan: Plan) -> None:

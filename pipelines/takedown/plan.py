@@ -9,7 +9,6 @@ a takedown that was stopped goes on from there. The folder is removed as the las
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,9 +23,9 @@ from clipsieve.schemas.members import as_strings, find, load_members, write_memb
 from clipsieve.schemas.opt_out import OptOut
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.tables import SHARDS
+from clipsieve.schemas.threads import map_ahead
 from clipsieve.schemas.uid import from_u64_pairs, uid_bytes
 
-THREADS = 16
 BLOCK_UIDS = 1 << 20
 _FOLDER, _PLAN_NAME, _UIDS_NAME = "_takedown", "plan.json", "uids.npy"
 
@@ -80,8 +79,7 @@ def named_uids(run_dir: str, folders: Mapping[str, Manifest], listed: OptOut) ->
     found = [listed.uids]
     for name in shards if listed.columns else ():
         look = partial(_named_in_shard, files.join(run_dir, name), listed=listed)
-        with ThreadPoolExecutor(THREADS) as pool:
-            found += pool.map(look, units(run_dir, name, folders[name]))
+        found += map_ahead(look, units(run_dir, name, folders[name]))
     return np.unique(np.concatenate(found))
 
 
@@ -91,8 +89,7 @@ def make_plan(run_dir: str, folders: Mapping[str, Manifest], uids: np.ndarray, l
     folder_pairs, downloaded, seen = {}, {}, [np.zeros(0, "S16")]
     for name, made in folders.items():
         names = [] if made.stage in MODEL_STAGES else units(run_dir, name, made)
-        with ThreadPoolExecutor(THREADS) as pool:
-            held = dict(zip(names, pool.map(partial(_look, run_dir, name, made, uids), names), strict=True))
+        held = dict(zip(names, map_ahead(partial(_look, run_dir, name, made, uids), names), strict=True))
         touched[name] = {unit: len(holds.uids) for unit, holds in held.items() if len(holds.uids)}
         own = np.unique(np.concatenate([np.zeros(0, "S16"), *(holds.uids for holds in held.values())]))
         folder_pairs[name], downloaded[name] = len(own), sum(holds.downloaded for holds in held.values())
@@ -131,9 +128,8 @@ def read_uids(run_dir: str) -> np.ndarray:
 
 
 def drop_plan(run_dir: str) -> None:
-    fs, inner = files.filesystem(files.join(run_dir, _FOLDER))
-    fs.rm(files.join(inner, _PLAN_NAME))
-    fs.rm(inner, recursive=True)
+    files.remove(_plan_path(run_dir))  # first: without it a takedown has ended
+    files.remove(files.join(run_dir, _FOLDER))
 
 
 def _plan_path(run_dir: str) -> str:

@@ -18,9 +18,6 @@ from PIL import Image
 SIDE = 160
 REACH = 3.0
 FEWEST = 40
-MOST_UNMATCHED = 0.5
-MOST_RECOLOURED = 0.2
-"""A pair is false where it differs by more than either; of planted copies `dedup_recall` prints how many do."""
 _TILE = SIDE // 3
 _MARGIN = 0.07
 
@@ -44,11 +41,6 @@ def differences(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
         medians = [np.median(each[tile].reshape(-1, 3), axis=0) for each in pair]
         recoloured = max(recoloured, float(np.abs(medians[0] - medians[1]).max()) / 255)
     return unmatched, recoloured
-
-
-def is_false(one: np.ndarray, other: np.ndarray) -> bool:
-    unmatched, recoloured = differences(one, other)
-    return unmatched > MOST_UNMATCHED or recoloured > MOST_RECOLOURED
 
 
 def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:

@@ -1,4 +1,7 @@
-"""Beam jobs over shards: download, score, select, reshard; and verify, which checks what they wrote."""
+"""The data's stages, most of them Beam jobs over shards: download, score, filters, dedup, select, reshard.
+
+And what looks at a run or changes it as a whole: verify, explain, takedown; and the quickstart with its model.
+"""
 
 import logging
 

@@ -200,8 +200,19 @@ def _remove_leftovers(folders: Sequence[str]) -> None:
             if entry["type"] == "directory" and name.startswith("_"):
                 _remove_leftovers([entry["name"]])
             elif name.startswith(".") and ".tmp." in name:
-                with suppress(FileNotFoundError):  # the process that wrote it has just ended, cleaning up
-                    fs.rm_file(entry["name"])
+                remove(entry["name"])
+
+
+def remove(*paths: str) -> None:
+    """Remove files, and folders with all that is in them. A path where there is nothing, or no more, is passed over."""
+    for path in paths:
+        fs, inner = filesystem(path)
+        fs.invalidate_cache(inner)  # another process may have written there
+        with suppress(FileNotFoundError):
+            if fs.isdir(inner):
+                fs.rm(inner, recursive=True)
+            else:
+                fs.rm_file(inner)
 
 
 def write_bytes(path: str, data: bytes) -> None:

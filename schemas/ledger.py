@@ -7,10 +7,9 @@ save memory (accumulation, checkpointed activations) are not counted: they make 
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from clipsieve.schemas import files
-from clipsieve.schemas.errors import InputError
 
 LEDGER_NAME = "ledger.json"
 
@@ -39,12 +38,3 @@ class Ledger(BaseModel):
 
 def write_ledger(ledger: Ledger, folder: str) -> None:
     files.write_bytes(files.join(folder, LEDGER_NAME), ledger.model_dump_json(indent=1).encode() + b"\n")
-
-
-def read_ledger(folder: str) -> Ledger:
-    """The ledger of a model folder; InputError where there is none."""
-    path = files.join(folder, LEDGER_NAME)
-    try:
-        return Ledger.model_validate_json(files.read_bytes(path))
-    except ValidationError as error:
-        raise InputError(f"{path}: not a ledger of clipsieve ({error.errors()[0]['msg']})") from error

@@ -219,8 +219,7 @@ def withdrawn_if_empty(*folders: str) -> Iterator[None]:
     except InputError:
         for folder in folders:
             if not files.list_files(folder, ".parquet"):
-                fs, inner = files.filesystem(manifest_path(folder))
-                fs.rm(inner)
+                files.remove(manifest_path(folder))
         raise
 
 

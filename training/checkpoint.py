@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -23,6 +22,7 @@ from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.threads import Future, open_pool
 
 _SUFFIX = ".safetensors"
 _KEY = "clipsieve"
@@ -94,7 +94,8 @@ class CheckpointWriter:
     def __init__(self, out: str, origin: Origin, minutes: float) -> None:
         self._folder, self._origin, self._seconds = folder_of(out), origin, minutes * 60
         self._saved = time.monotonic()
-        self._pool, self._writing = ThreadPoolExecutor(1), cast("Future[None] | None", None)
+        self._pool = open_pool(1, "checkpoint")
+        self._writing: Future[None] | None = None
         self._kept = {path: _header(path).progress for path in files.list_files(self._folder, _SUFFIX)}
 
     def __enter__(self) -> CheckpointWriter:
@@ -128,8 +129,7 @@ class CheckpointWriter:
         files.write_bytes(path, safetensors.torch.save(state, {_KEY: header}))
         self._kept[path] = progress
         for old in set(self._kept) - kept_of(self._kept):
-            fs, inner = files.filesystem(old)
-            fs.rm_file(inner)
+            files.remove(old)
             del self._kept[old]
 
 
@@ -164,9 +164,7 @@ def load_checkpoint(
 
 def drop_checkpoints(out: str) -> None:
     """Remove the checkpoints of a run that is done."""
-    fs, folder = files.filesystem(folder_of(out))
-    if fs.exists(folder):
-        fs.rm(folder, recursive=True)
+    files.remove(folder_of(out))
 
 
 @torch.no_grad()

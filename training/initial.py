@@ -64,7 +64,10 @@ def load_initial(initial: LoadedModel, model: ClipModel, tower: Tower) -> None:
     for name in _TEXT_POSITIONS:
         if name in weights and name in own:
             weights[name] = fit_text_positions(weights[name], len(own[name]))
-    weights.pop("logit_bias", None) if "logit_bias" not in own else weights.setdefault("logit_bias", own["logit_bias"])
+    if "logit_bias" in own:
+        weights.setdefault("logit_bias", own["logit_bias"])
+    else:
+        weights.pop("logit_bias", None)
     if wrong := _difference(weights, own):
         raise InputError(f"initial {initial.name}: its weights are not those of tower {tower.name!r}: {wrong}")
     model.load_state_dict(weights)

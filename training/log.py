@@ -53,13 +53,21 @@ class TrainLog:
 
     def __init__(self, out: str, runtime: Runtime, measure: Measure, progress: Progress, tensorboard: bool) -> None:
         """Take up the log of the steps done; rows behind them will be made again."""
-        self._path, self._runtime, self._measure = files.join(out, TRAIN_LOG_NAME), runtime, measure
-        self._done = self._reported = progress.steps
-        self._average, self._seconds_before = progress.loss_average, progress.seconds
+        self._path = files.join(out, TRAIN_LOG_NAME)
+        self._runtime = runtime
+        self._measure = measure
+        self._done = progress.steps
+        self._reported = progress.steps
+        self._average = progress.loss_average
+        self._seconds_before = progress.seconds
         self._rows = [row for row in self._read() if row["step"] <= progress.steps]
         self._values: list[StepValues] = []
-        self._waited, self._started = 0.0, time.perf_counter()
+        """Of the steps that are not settled."""
+        self._settled: dict[str, float] = {}
+        """The last settled step's values, by column: the losses over the whole batch, and the others."""
+        self._started = time.perf_counter()
         self._since = self._started
+        self._waited = 0.0
         self._board = _tensorboard(out, progress.steps) if tensorboard and runtime.is_first else None
 
     @property
@@ -100,22 +108,32 @@ class TrainLog:
         """Take the steps since the last time into account: the first, of steps from 0, whose loss or gradient is not
         finite; None where all are."""
         values, self._values = self._values, []
-        self._last = values[-1]
+        last = values[-1]
         losses = self._runtime.mean(torch.stack([value.losses["loss"] for value in values]))
-        self._parts = self._runtime.mean(torch.stack([*self._last.losses.values()])).tolist()
+        parts = self._runtime.mean(torch.stack([*last.losses.values()])).tolist()
         norms = torch.stack([value.grad_norm for value in values]).cpu()
         wrong = ~(torch.isfinite(losses) & torch.isfinite(norms))
         if wrong.any():
             return self._done - len(values) + int(wrong.nonzero()[0])
         for loss in losses.tolist():
             self._average = loss if self._average is None else _DECAY * self._average + (1 - _DECAY) * loss
+        scale = last.logit_scale.item()
+        self._settled = {
+            **dict(zip(last.losses, parts, strict=True)),
+            "learning_rate": last.learning_rate,
+            "logit_scale": scale,
+            "temperature": 1 / scale,
+            "grad_norm": last.grad_norm.item(),
+        }
         return None
 
     def report(self) -> None:
         """Print and keep a row on the last step, which was settled."""
         row = self._row(time.perf_counter() - self._since)
         self._rows.append(row)
-        self._reported, self._waited, self._since = self._done, 0.0, time.perf_counter()
+        self._reported = self._done
+        self._since = time.perf_counter()
+        self._waited = 0.0
         if self._runtime.is_first:
             self._print(row)
         if self._board is not None:
@@ -137,16 +155,11 @@ class TrainLog:
         samples = self._done * measure.batch_size
         rate = (self._done - self._reported) * measure.batch_size / seconds
         peak = peak_flops(device)
-        scale = self._last.logit_scale.item()
         return {
             "step": self._done,
             "samples_seen": samples,
             "epoch": samples / measure.epoch_samples,
-            **dict(zip(self._last.losses, self._parts, strict=True)),
-            "learning_rate": self._last.learning_rate,
-            "logit_scale": scale,
-            "temperature": 1 / scale,
-            "grad_norm": self._last.grad_norm.item(),
+            **self._settled,
             "samples_per_second": rate,
             "data_wait_share": self._waited / seconds,
             "resident_bytes": resident_bytes(),

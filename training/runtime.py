@@ -17,6 +17,7 @@ import torch.distributed as dist
 import torch.utils.deterministic
 
 from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.threads import cores
 
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -133,7 +134,7 @@ def _deterministic(local_processes: int) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     # An aid to find bugs: it writes every new tensor once more.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_processes))
+    torch.set_num_threads(max(1, cores() // local_processes))
     try:
         yield
     finally:

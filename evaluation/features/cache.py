@@ -119,9 +119,9 @@ class Features:
         reasons = [files.read_bytes(path).decode() for path in failed]
         self.ranks.barrier()
         if reasons:
-            _remove(_paths(self._part(name, self.ranks.rank)))
+            files.remove(*_paths(self._part(name, self.ranks.rank)))
             if self.ranks.is_first:
-                _remove(failed)
+                files.remove(*failed)
             raise ClipsieveError(reasons[0])
 
     def _part(self, name: str, rank: int) -> str:
@@ -135,7 +135,7 @@ class Features:
         unit, pooled = ([path for path in _paths(*parts) if path.endswith(f".{kind}.npy")] for kind in _KINDS)
         joined = (np.concatenate([_read(path) for path in paths]) for paths in (unit, pooled))
         _write(files.join(self.cache, name), ImageEmbeddings(*joined))
-        _remove([*unit, *pooled])
+        files.remove(*unit, *pooled)
 
 
 def _paths(*stems: str) -> list[str]:
@@ -152,9 +152,3 @@ def _write(stem: str, embeddings: ImageEmbeddings) -> None:
 
 def _read(path: str) -> np.ndarray:
     return np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
-
-
-def _remove(paths: Sequence[str]) -> None:
-    for path in paths:
-        fs, inner = files.filesystem(path)
-        fs.rm_file(inner)

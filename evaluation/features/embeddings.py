@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +12,8 @@ import torch
 
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.models import LoadedModel
-from clipsieve.schemas.streams import batched, map_ahead
+from clipsieve.schemas.streams import batched
+from clipsieve.schemas.threads import decoding_threads, map_ahead
 
 Pixels = Callable[[tuple[str, bytes]], torch.Tensor]
 """(where, encoded image) -> float32[3, S, S]."""
@@ -40,13 +39,11 @@ def embed_images(
     """
     device = _device(model)
     unit, pooled = [], []
-    workers = min(8, len(os.sched_getaffinity(0)))
     with (
-        ThreadPoolExecutor(workers) as pool,
+        closing(map_ahead(pixels, images, decoding_threads(), 2 * batch_size)) as prepared,
         torch.inference_mode(),
         _captured_pooled(model.model) as captured,
     ):
-        prepared = map_ahead(pool, pixels, images, ahead=2 * batch_size)
         for batch in batched(prepared, batch_size):
             features = model.model.encode_image(torch.stack(batch).to(device))  # type: ignore[operator]
             unit.append(torch.nn.functional.normalize(features, dim=-1).float().cpu().numpy())

@@ -30,7 +30,6 @@ from clipsieve.schemas.models import LoadedModel
 Preprocess = Callable[[Image.Image], torch.Tensor]
 """RGB image -> float32[3, S, S]."""
 
-PRESETS = ("openclip", "paper")
 SQUARE, ASPECT, SQUASH = "square875", "aspect75", "squash"
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow's decoders raise
 

@@ -75,9 +75,7 @@ def run(
             methods, finders = zip(*find_by(options, ranked, paths, thumbnails, Path(scratch)), strict=True)
             kept = keep_best(ranked.fixed + len(ranked.pairs), finders, ranked.fixed)
             counts = _write(ranked, kept, methods, paths, out)
-        if files.exists(thumbnails):
-            fs, inner = files.filesystem(thumbnails)
-            fs.rm(inner, recursive=True)
+        files.remove(thumbnails)
         parts = [part_of(files.join(out, files.name_of(path))) for path in paths]
         write_parts(parts, out)
         return manifest.finish(out, opened, counts, folder_digest(parts))
@@ -106,8 +104,10 @@ def _reference(scores: str) -> LoadedModel:
     """The model that made the scores' embeddings."""
     made = read_manifest(scores)
     if made is None:
-        raise InputError(f"{scores}: no manifest names the model of its embeddings, which task images need; leave "
-                         "--method semantic or --tasks out")  # fmt: skip
+        raise InputError(
+            f"{scores}: no manifest names the model of its embeddings, which task images need; leave --method semantic "
+            "or --tasks out"
+        )
     return load_reference(made.options(ScoreOptions).references[0])
 
 
@@ -123,8 +123,11 @@ def _write(ranked: Ranked, kept: Kept, methods: Sequence[str], paths: list[str],
     for path in paths:
         uids = tables.read_table(path, tables.SCORES, ["uid"])["uid"]
         part = slice(start, start + len(uids))
-        columns = {"uid": uids, "duplicate_of": pa.array(duplicate_of[part], pa.string()),
-                   "method": pa.array(method[part], pa.string())}  # fmt: skip
+        columns = {
+            "uid": uids,
+            "duplicate_of": pa.array(duplicate_of[part], pa.string()),
+            "method": pa.array(method[part], pa.string()),
+        }
         tables.write_table(pa.table(columns), tables.DEDUP, files.join(out, files.name_of(path)))
         start += len(uids)
     counts = {"pairs": len(ranked.pairs), "kept": len(ranked.pairs) - len(goes)}

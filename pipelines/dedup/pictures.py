@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
 
@@ -14,8 +13,8 @@ from clipsieve.pipelines.dedup.same import Picture, are_same, picture_of
 from clipsieve.pipelines.score.embed import decode
 from clipsieve.schemas import files
 from clipsieve.schemas.samples import parse_samples
+from clipsieve.schemas.threads import map_ahead
 
-_THREADS = 8
 _PICTURES = 2048
 """Pictures kept at hand, 112 kB each."""
 _VERDICTS = 1 << 20
@@ -41,9 +40,8 @@ class SamePictures:
         """
         found = np.zeros(len(rows), bool)
         edges = np.append(np.flatnonzero(np.diff(rows, prepend=-1)), len(rows)).tolist()
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for pair in pool.map(lambda row: self._first(rows, columns, *row), pairwise(edges)):
-                found[pair] = True
+        for pair in map_ahead(lambda row: self._first(rows, columns, *row), pairwise(edges)):
+            found[pair] = True
         return found
 
     def _first(self, rows: np.ndarray, columns: np.ndarray, start: int, end: int) -> slice:

@@ -164,6 +164,7 @@ def _refined(one: np.ndarray, other: np.ndarray, start: np.ndarray) -> np.ndarra
         _, warp = cv2.findTransformECC(one, other, start.copy(), cv2.MOTION_AFFINE, _STEPS, everywhere, 1)
     except cv2.error:  # it does not converge
         return None
+    # How far from each other the two maps put a corner says how far the refinement has gone.
     corners = np.array([(x, y, 1) for x in (0, side) for y in (0, side)], np.float32)
     return start if np.abs(corners @ (warp - start).T).max() > _REFINED_BY * side else warp
 
@@ -184,6 +185,13 @@ def _moved(pixels: np.ndarray, warp: np.ndarray, border: int) -> tuple[np.ndarra
 
 def _rough_place(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """float32[2, 3]: the affine map, from pixels of ``one`` to those of ``other``, that correlates best."""
+    # The inner picture, shrunk by the scale and without its margin, slides over the whole one, 64 x 64:
+    #     ┌───────────────┐
+    #     │  ┌─────────┐  │     (x, y), where it correlates best, is the upper left corner of what slides;
+    #     │  │  inner  │  │     the inner picture's own, with its margin, is at (x, y) - margin
+    #     │  └─────────┘  │
+    #     └───────────────┘
+    # Which of the two is a crop of the other is not known: both are tried.
     best, found = -np.inf, np.eye(2, 3)
     for scale in _SCALES:
         for is_crop in (False, True) if scale < 1 else (False,):
@@ -212,6 +220,8 @@ def _compared(
         return total / np.maximum(weight, 1e-6)[..., None]
 
     weight = cv2.GaussianBlur(is_inside.astype(np.float32), (0, 0), window)
+    # SSIM's contrast and structure: (2 cov(a, b) + C) / (var(a) + var(b) + C), where under the window
+    # cov(a, b) = mean(a b) - mean(a) mean(b), summed over the colours.
     means = local(one), local(other)
     spread = (local(one * one + other * other) - means[0] ** 2 - means[1] ** 2).sum(axis=2)
     together = (local(one * other) - means[0] * means[1]).sum(axis=2)

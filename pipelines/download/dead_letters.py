@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,11 +15,11 @@ import pyarrow.compute as pc
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.outcomes import ErrorClass, Status, may_pass
 from clipsieve.schemas.tables import DEAD_LETTERS, SHARDS
+from clipsieve.schemas.threads import map_ahead
 
 STAGES = {Status.FAILED_TO_DOWNLOAD: "fetch", Status.FAILED_TO_RESIZE: "image"}
 
 _COLUMNS = ("uid", "url", "error_class", "http_status", "consent")
-_SHARDS_AT_A_TIME = 16
 
 
 def dead_letters_path(out: str) -> str:
@@ -30,8 +29,8 @@ def dead_letters_path(out: str) -> str:
 def write_dead_letters(out: str, passes: Sequence[Sequence[str]]) -> Counter[str]:
     """Write the dead letters of the folder ``out``, whose shards' names are given pass by pass.
 
-    They stand in the order of the shards; one shard's failures are held at a time. Returns how many there are of
-    each error class.
+    They stand in the order of the shards; the failures of a few shards are held at a time. Returns how many there are
+    of each error class.
     """
     classes: Counter[str] = Counter()
     with tables.table_writer(DEAD_LETTERS, dead_letters_path(out)) as write:
@@ -51,10 +50,7 @@ def iter_dead_letters(out: str, passes: Sequence[Sequence[str]]) -> Iterator[pa.
 
 def iter_failures(out: str, names: Sequence[str]) -> Iterator[pa.Table]:
     """Every failed row of each of the shards ``names`` in turn, as dead letters."""
-    with ThreadPoolExecutor(_SHARDS_AT_A_TIME) as pool:
-        for start in range(0, len(names), _SHARDS_AT_A_TIME):
-            paths = [files.join(out, f"{name}.parquet") for name in names[start : start + _SHARDS_AT_A_TIME]]
-            yield from pool.map(_failures, paths)
+    yield from map_ahead(_failures, (files.join(out, f"{name}.parquet") for name in names))
 
 
 def _failures(path: str) -> pa.Table:

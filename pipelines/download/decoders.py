@@ -11,9 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from clipsieve.schemas.threads import open_pool
 
 HELD_SECONDS = 0.08
 """After which results wait for no further call, while there are calls to make: a thread makes some 30 images in it."""
@@ -33,7 +34,7 @@ class Decoders:
     """Up to ``threads`` threads that make the calls of one event loop, in the order in which they come."""
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, "decode")
+        self._pool = open_pool(threads, "decode")
         self._threads = threads
         self._lock = threading.Lock()
         self._waiting: deque[_Call] = deque()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from clipsieve.pipelines.download.worker import process_worker, return_freed_mem
 from clipsieve.pipelines.engine import runner as engine
 from clipsieve.pipelines.pairs.plan import ShardPlan, plan_shards
 from clipsieve.pipelines.pairs.table import Columns, PairsTable, iter_rows
+from clipsieve.schemas.threads import Future
 from clipsieve.schemas.uid import uid_bytes
 
 # One whose rows are begun, and one whose last URLs have their time: nobody waits for the slowest of a shard.

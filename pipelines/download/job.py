@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 from clipsieve.pipelines.command import run_command
@@ -27,8 +26,7 @@ from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass, Status
-
-_STATS_THREADS = 16
+from clipsieve.schemas.threads import map_ahead
 
 
 def run(
@@ -139,8 +137,7 @@ def _download(this: Pass, out: str, options: DownloadOptions, opt_out: str | Non
 
 
 def _read_all_stats(out: str, names: Sequence[str]) -> list[ShardStats]:
-    with ThreadPoolExecutor(_STATS_THREADS) as pool:
-        return list(pool.map(lambda name: read_stats(stats_path(out, name)), names))
+    return list(map_ahead(lambda name: read_stats(stats_path(out, name)), names))
 
 
 def _within_budget(done: Manifest, options: DownloadOptions) -> Manifest:

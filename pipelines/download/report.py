@@ -66,7 +66,7 @@ def report_shard(folder: str, name: str, duplicates: int) -> Iterator[ShardTally
         tally.is_stopped = True  # a shard that is still at work when its block is left has nobody who waits for it
         ended.set()
         reporter.join()
-        _remove(path)
+        files.remove(path)
     _count(tally.ends)
 
 
@@ -112,12 +112,6 @@ def _replace(path: str, data: bytes) -> None:
     temporary = f"{inner}.{uuid.uuid4().hex}"
     fs.pipe_file(temporary, data)
     fs.mv(temporary, inner)
-
-
-def _remove(path: str) -> None:
-    fs, inner = files.filesystem(path)
-    with suppress(FileNotFoundError):
-        fs.rm_file(inner)
 
 
 def _count(ends: Ends) -> None:

@@ -6,7 +6,6 @@ finished shards' stats + `.NNNNN.tmp.progress` of those at work -> ends -> progr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from clipsieve.pipelines.download.report import PROGRESS_SUFFIX, progress_path, read_report, stop_path
@@ -25,8 +24,7 @@ from clipsieve.pipelines.shards.writer import STATS_SUFFIX, read_stats, stats_pa
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import BudgetError
 from clipsieve.schemas.outcomes import Status
-
-_THREADS = 16
+from clipsieve.schemas.threads import map_ahead
 
 
 class ShardWatch:
@@ -44,14 +42,13 @@ class ShardWatch:
         listed = _list_names(self._out)
         finished = [name for name in self._open if name + STATS_SUFFIX in listed]
         at_work = [name for name in self._open if files.name_of(progress_path("", name)) in listed]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for name, ends in zip(finished, pool.map(self._ends_of_finished, finished), strict=True):
-                self._finished.update(ends)
-                self.shards_finished += 1
-                del self._open[name]
-                self._at_work.pop(name, None)
-            reports = pool.map(lambda name: read_report(progress_path(self._out, name)), at_work)
-            read = {name: report for name, report in zip(at_work, reports, strict=True) if report is not None}
+        for name, ends in zip(finished, map_ahead(self._ends_of_finished, finished), strict=True):
+            self._finished.update(ends)
+            self.shards_finished += 1
+            del self._open[name]
+            self._at_work.pop(name, None)
+        reports = map_ahead(lambda name: read_report(progress_path(self._out, name)), at_work)
+        read = {name: report for name, report in zip(at_work, reports, strict=True) if report is not None}
         # A shard between its last report and its stats keeps what it last told.
         self._at_work = {**self._at_work, **{name: ends for name, ends in read.items() if name in self._open}}
         return sum(self._at_work.values(), Ends(self._finished))
@@ -98,11 +95,7 @@ def _budget_message(ends: Ends, rows: int, max_failure_share: float) -> str:
 
 def _forget_last_run(out: str) -> None:
     """Remove the order to stop, and the reports of workers that were killed."""
-    fs, folder = files.filesystem(out)
-    stale = [files.join(folder, name) for name in _list_names(out) if _is_report(name)]
-    marker = files.filesystem(stop_path(out))[1]
-    for path in [*stale, *([marker] if fs.exists(marker) else [])]:
-        fs.rm_file(path)
+    files.remove(stop_path(out), *(files.join(out, name) for name in _list_names(out) if _is_report(name)))
 
 
 def _is_report(name: str) -> bool:

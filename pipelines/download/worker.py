@@ -10,7 +10,6 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -19,9 +18,12 @@ import uvloop
 from clipsieve.pipelines.download.decoders import Decoders
 from clipsieve.pipelines.fetch.fetcher import Fetcher, open_fetcher
 from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.threads import Executor, Future, open_pool
 
-DECODING_THREADS = 2
+_DECODING_THREADS = 2
+"""There is a worker process per core, as a rule: more threads would decode no more."""
 _SHARD_THREADS = 4
+"""Of two bundles, each with up to two shards at work (download_job.py)."""
 _CLOSE_SECONDS = 5.0
 _CHECK_SECONDS = 0.5
 
@@ -36,9 +38,9 @@ class DownloadWorker:
         """Held by a URL from the request until its image is made."""
         self.asking = asyncio.Lock()
         """Held by the shard whose rows are begun next: others go on only with those that they have begun."""
-        self.decoders = Decoders(DECODING_THREADS)
-        self.reader = ThreadPoolExecutor(1, "read")
-        self.shards = ThreadPoolExecutor(_SHARD_THREADS, "shard")
+        self.decoders = Decoders(_DECODING_THREADS)
+        self.reader = open_pool(1, "read")
+        self.shards = open_pool(_SHARD_THREADS, "shard")
         self._loop = uvloop.new_event_loop()
         thread = threading.Thread(target=_run, args=(self._loop,), name="download", daemon=True)
         thread.start()
@@ -114,7 +116,7 @@ def _close(
     thread: threading.Thread,
     fetcher: Fetcher,
     decoders: Decoders,
-    *pools: ThreadPoolExecutor,
+    *pools: Executor,
 ) -> None:
     async def stop() -> None:
         await fetcher.close()

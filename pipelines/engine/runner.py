@@ -7,7 +7,6 @@ tasks. The unit of work is a shard, so only names and small numbers cross betwee
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shlex
 import threading
@@ -27,6 +26,7 @@ from clipsieve.pipelines.engine import (
 )
 from clipsieve.schemas import errors
 from clipsieve.schemas.errors import ClipsieveError, InputError, SignalError
+from clipsieve.schemas.threads import cores
 
 _RAISED_IN_WORKER = re.compile(r"(?:RuntimeError: )?(?:clipsieve\.schemas\.errors\.(\w+)|\w+: \[Errno \d+\]):? (.*)")
 _WHERE_IN_PIPELINE = re.compile(r" \[while running '.*$", re.DOTALL)
@@ -58,7 +58,7 @@ def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
             return beam.Pipeline(options=PipelineOptions(list(beam_args)))
         except (ValueError, ImportError) as error:
             raise InputError(f"{' '.join(beam_args)}: {' '.join(str(error).split())}") from error
-    workers = min(_cores(), tasks)
+    workers = min(cores(), tasks)
     if workers <= 1:
         return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
     processes = SubprocessSDKEnvironment.from_command_string(shlex.join(worker.command()))
@@ -71,15 +71,11 @@ def threads_per_worker(tasks: int, beam_args: Sequence[str] = ()) -> int:
 
     A runner that ``beam_args`` name starts a worker per core by itself.
     """
-    return 1 if names_runner(beam_args) else max(1, _cores() // max(1, tasks))
+    return 1 if names_runner(beam_args) else max(1, cores() // max(1, tasks))
 
 
 def names_runner(beam_args: Sequence[str]) -> bool:
     return any(arg.startswith("--runner") for arg in beam_args)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,10 +24,9 @@ from clipsieve.schemas.run import Run, read_run
 from clipsieve.schemas.samples import IMAGE_EXTENSIONS, list_shards, parse_samples
 from clipsieve.schemas.stages import STAGES, Holds
 from clipsieve.schemas.tables import SHARDS
+from clipsieve.schemas.threads import map_ahead
 from clipsieve.schemas.training_data import TrainingData
 from clipsieve.schemas.uid import UID_PATTERN
-
-THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,8 @@ def _candidates(folder: str, names: set[str]) -> list[str]:
 
 
 def _in_shards(folder: str, uid: str) -> tuple[Found, ...]:
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(partial(_in_shard, folder, uid), list_shards(folder))
-        return tuple(row for row in found if row is not None)
+    found = map_ahead(partial(_in_shard, folder, uid), list_shards(folder))
+    return tuple(row for row in found if row is not None)
 
 
 def _in_shard(folder: str, uid: str, name: str) -> Found | None:
@@ -119,8 +117,8 @@ def _in_shard(folder: str, uid: str, name: str) -> Found | None:
 
 
 def _first(paths: Iterable[str], uid: str) -> Found | None:
-    with ThreadPoolExecutor(THREADS) as pool:
-        return next((found for found in pool.map(partial(_find_row, uid=uid), paths) if found is not None), None)
+    with closing(map_ahead(partial(_find_row, uid=uid), paths)) as rows:
+        return next((row for row in rows if row is not None), None)
 
 
 def _find_row(path: str, uid: str) -> Found | None:

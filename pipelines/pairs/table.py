@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from clipsieve.pipelines.pairs.plan import Slice
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.tables import SHARDS, open_parquet
+from clipsieve.schemas.threads import map_ahead
 from clipsieve.schemas.uid import UID_PATTERN, uid_of
 
 URL_NAMES = ("url", "URL")
@@ -31,7 +31,6 @@ SOURCE_PREFIX = "source_"
 
 SHA256_PATTERN = re.compile(r"([0-9a-fA-F]{64})?")
 
-_FOOTER_THREADS = 16
 _BATCH_ROWS = 1_024  # few, for a caption may have megabytes
 
 
@@ -114,8 +113,7 @@ def open_pairs(paths: Sequence[str], boxes: str | None = None, sha256: bool = Fa
     Raises InputError when a column is missing or of another type than it must have, the files' columns differ,
     or there is no row at all.
     """
-    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        footers = list(pool.map(_footer, paths))
+    footers = list(map_ahead(_footer, paths))
     first = footers[0][0]
     for path, (schema, _) in zip(paths, footers, strict=True):
         if not schema.equals(first):

@@ -10,7 +10,6 @@ import mimetypes
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +17,7 @@ from enum import Enum
 from aiohttp import web
 
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.threads import Future
 
 HOST = "127.0.0.1"
 PRIVATE_URL = "http://10.0.0.1/private.png"

@@ -9,8 +9,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from clipsieve.pipelines.shards.tars import end_of_archive, is_sample, rename_members
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.streams import map_ahead
+from clipsieve.schemas.threads import map_ahead
 
 _BATCH_BYTES = 1 << 20
 """Read and written at a time on the local disk: from a core's cache a write takes a third of the time."""
@@ -89,8 +88,9 @@ def _remote(ranges: Ranges) -> Iterator[Iterator[memoryview]]:
     """The samples' bytes, batch by batch, asked for ahead."""
     fs, _ = files.filesystem(ranges.paths[0])
     read = partial(_read, fill=partial(_fill_remote, fs))
-    with ThreadPoolExecutor(1) as reader:
-        yield map_ahead(reader, read, _batches(ranges, _REMOTE_BATCH_BYTES, buffers=_READ_AHEAD), _READ_AHEAD)
+    tasks = _batches(ranges, _REMOTE_BATCH_BYTES, buffers=_READ_AHEAD)
+    with closing(map_ahead(read, tasks, threads=1, ahead=_READ_AHEAD)) as batches:
+        yield batches
 
 
 def _batches(ranges: Ranges, size: int, buffers: int) -> Iterator[_Task]:

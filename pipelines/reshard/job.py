@@ -227,9 +227,7 @@ def _finish(out: str, opened: Manifest, name_format: str, expected: int | None, 
     meta = {"output_shard_count": len(sizes), "output_shard_format": f"{name_format}.tar"}
     files.write_bytes(files.join(out, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
     files.write_bytes(files.join(out, "meta.json"), json.dumps(meta, indent=1).encode() + b"\n")
-    for name in (MEMBERS_NAME, BORDERS_NAME):
-        fs, path = files.filesystem(files.join(out, name))
-        fs.rm(path)
+    files.remove(*(files.join(out, name) for name in (MEMBERS_NAME, BORDERS_NAME)))
     counts = {"pairs": sum(sizes.values()), "shards": len(sizes)}
     missing = {} if expected is None else {MISSING: expected - counts["pairs"]}
     return manifest.finish(out, opened, counts | missing | left_out, folder_digest(parts))

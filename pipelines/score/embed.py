@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import open_clip
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch.nn.functional import normalize
@@ -21,7 +21,8 @@ from torch.nn.functional import normalize
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.samples import Sample
-from clipsieve.schemas.streams import batched, map_ahead
+from clipsieve.schemas.streams import batched
+from clipsieve.schemas.threads import map_ahead
 
 _IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
 _DECODE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
@@ -66,8 +67,8 @@ def embed(
     work = partial(_embed_batch, references=references, path=path, precision=precision)
     before = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from map_ahead(pool, work, batched(samples, batch_size), threads + 1)
+        one_core = partial(torch.set_num_threads, 1)
+        yield from map_ahead(work, batched(samples, batch_size), threads, ahead=threads + 1, start=one_core)
     finally:
         torch.set_num_threads(before)
 
@@ -85,19 +86,21 @@ def decode(sample: Sample, path: str) -> Image.Image:
 def _embed_batch(samples: list[Sample], references: Sequence[LoadedModel], path: str, precision: str) -> EmbeddedBatch:
     captions = [sample.caption for sample in samples]
     pixels = _pixels(samples, references, path)
-    embedded = (_embed(reference, pixels[repr(reference.preprocess)], captions, precision) for reference in references)
+    embedded = (_embed(*each, captions, precision) for each in zip(references, pixels, strict=True))
     return EmbeddedBatch([sample.key for sample in samples], captions, tuple(embedded))
 
 
-def _pixels(samples: Sequence[Sample], references: Sequence[LoadedModel], path: str) -> dict[str, torch.Tensor]:
-    """float32[N, 3, S, S] by the repr of a preprocessing: each image is decoded once, and prepared once for each."""
-    transforms = {repr(reference.preprocess): reference.preprocess for reference in references}
-    prepared: dict[str, list[torch.Tensor]] = {name: [] for name in transforms}
+def _pixels(samples: Sequence[Sample], references: Sequence[LoadedModel], path: str) -> list[torch.Tensor]:
+    """float32[N, 3, S, S] for each reference. Each image is decoded once; references configured alike share tensors."""
+    settings = [open_clip.get_model_preprocess_cfg(reference.model) for reference in references]
+    first_alike = [settings.index(each) for each in settings]
+    prepared: dict[int, list[torch.Tensor]] = {number: [] for number in first_alike}
     for sample in samples:
         image = decode(sample, path)
-        for name, transform in transforms.items():
-            prepared[name].append(transform(image))
-    return {name: torch.stack(tensors) for name, tensors in prepared.items()}
+        for number, tensors in prepared.items():
+            tensors.append(references[number].preprocess(image))
+    pixels = {number: torch.stack(tensors) for number, tensors in prepared.items()}
+    return [pixels[number] for number in first_alike]
 
 
 def _embed(reference: LoadedModel, pixels: torch.Tensor, captions: Sequence[str], precision: str) -> Embedded:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -31,17 +30,17 @@ from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.opt_out import OPTED_OUT, load_opt_out
 from clipsieve.schemas.options import STORED, ScoreOptions
 from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.threads import map_ahead
 
 PAIRS_PER_WORKER = 5_000
 """Pairs whose scoring is worth the seconds in which a worker process starts and loads the reference."""
-_STATS_THREADS = 16
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is to be scored, and with what."""
 
-    tasks: Sequence[ShardTask] | Sequence[StoredPart]
+    tasks: Sequence[ShardTask | StoredPart]
     inputs: dict[str, str]
     """Digests of what is scored and of each reference, as the manifest has them."""
     digests: tuple[str, ...]
@@ -96,8 +95,7 @@ def _score(
     parts = read_parts(out)
     counts = {"pairs": sum(part.rows for part in parts), "shards": len(plan.tasks)}
     if opt_out:
-        with ThreadPoolExecutor(_STATS_THREADS) as pool:
-            counts[OPTED_OUT] = sum(pool.map(_pairs_in, plan.tasks)) - counts["pairs"]
+        counts[OPTED_OUT] = sum(map_ahead(_pairs_in, plan.tasks)) - counts["pairs"]
     return manifest.finish(out, opened, counts, folder_digest(parts))
 
 

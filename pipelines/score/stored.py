@@ -78,11 +78,8 @@ def score_stored(part: StoredPart, options: ScoreOptions, heads: tuple[Head, ...
     keep = ~load_opt_out(opt_out).forbids_rows(rows, part.parquet)
     rows = rows.filter(pa.array(keep))
     nothing = pa.nulls(len(rows), pa.string())
-    pairs = pa.table({
-        "uid": rows["uid"].cast(pa.string()),
-        "shard": nothing,
-        "key": rows["key"].cast(pa.string()) if "key" in rows.schema.names else nothing,
-    })  # fmt: skip
+    keys = rows["key"].cast(pa.string()) if "key" in rows.schema.names else nothing
+    pairs = pa.table({"uid": rows["uid"].cast(pa.string()), "shard": nothing, "key": keys})
     captions = [caption or "" for caption in rows["caption"].to_pylist()]
     kept = {name: values[keep] for name, values in scores.items()}
     table = score_table(pairs, captions, kept, Origin((None,), None), options.language, part.parquet)

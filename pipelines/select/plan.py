@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import TypeVar
 
 import numpy as np
 
@@ -34,7 +33,6 @@ from clipsieve.schemas.sizes import size_name
 from clipsieve.schemas.uid import uid_strings
 
 STRATA = 20
-Stratum = TypeVar("Stratum", int, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Plan:
     quality: tuple[Cut, ...] = ()
     """Cuts of the ranking, by rank: the subsets' borders, and the strata's of each pool that is sampled."""
     drawing: tuple[Cut, ...] | None = None
-    """Cuts by drawing key; a cut's group is `Plan.group_of` its pool and stratum. None before the strata are known."""
+    """Cuts by drawing key; a cut's group is that of its pool's stratum. None before the strata are known."""
 
     @property
     def rows(self) -> int:
@@ -116,11 +114,11 @@ class Plan:
     def groups(self, percent: float) -> np.ndarray:
         """int64[C + 1]: of each segment the group of its stratum of the pool; −1 stands for behind the pool."""
         strata = self.strata(percent)
-        return np.where(strata == STRATA, -1, self.group_of(percent, strata))
+        return np.where(strata == STRATA, -1, self.first_group(percent) + strata)
 
-    def group_of(self, percent: float, stratum: Stratum) -> Stratum:
-        """The number of a pool's stratum among those of all pools."""
-        return self.pools.index(percent) * STRATA + stratum
+    def first_group(self, percent: float) -> int:
+        """The number, among the strata of all pools, of a pool's best stratum; its others follow."""
+        return self.pools.index(percent) * STRATA
 
 
 def count_rows(plan: Plan, rows: Scored) -> Histogram:
@@ -197,12 +195,15 @@ def members(plan: Plan, subset: Subset, quantile_rank: np.ndarray, sample_rank: 
     """
     if subset.size is None:
         return quantile_rank < thresholds.top_count(plan.rows, subset.percent) / max(1, plan.rows)
+    # Each stratum has a limit, the largest sample_rank that the sample takes of it; −1 takes nothing:
+    #     stratum    0      1      …    19     20 (behind the pool)
+    #     limit      0.12   0.08   …    0.11   −1
     limits = np.full(STRATA + 1, -1.0)
-    shares = enumerate(thresholds.equal_shares(subset.size, STRATA))
-    wanted = {(plan.group_of(subset.percent, stratum), share) for stratum, share in shares if share}
-    cuts = [cut for cut in plan.drawing or () if (cut.group, cut.rank) in wanted]
+    wanted = _shares_by_group(plan, subset)
+    cuts = [cut for cut in plan.drawing or () if cut.rank and wanted.get(cut.group) == cut.rank]
     last = thresholds.borders(cuts, DRAWING_DIGITS).astype(">u2").view(">u8").reshape(-1).astype(np.uint64)
     limits[[cut.group % STRATA for cut in cuts]] = thresholds.unit_interval(last)
+    # `quantile_ranks` divides ranks by the rows as is done here, so that a row at a border is in the same segment.
     segments = np.searchsorted(plan.starts / max(1, plan.rows), quantile_rank, side="right") - 1
     return ~np.isnan(quantile_rank) & (sample_rank <= limits[plan.strata(subset.percent)[segments]])
 
@@ -248,13 +249,14 @@ def _quality_cuts(options: SelectOptions, rows: int) -> tuple[Cut, ...]:
 
 
 def _drawing_cuts(plan: Plan) -> tuple[Cut, ...]:
-    shares = {
-        (plan.group_of(subset.percent, stratum), share)
-        for subset in subsets_of(plan.options)
-        if subset.size
-        for stratum, share in enumerate(thresholds.equal_shares(subset.size, STRATA))
-    }
+    samples = [subset for subset in subsets_of(plan.options) if subset.size]
+    shares = {each for sample in samples for each in _shares_by_group(plan, sample).items()}
     return tuple(new_cut(group, share) for group, share in sorted(shares))
+
+
+def _shares_by_group(plan: Plan, sample: Subset) -> dict[int, int]:
+    """How many pairs a sample takes of each stratum of its pool, by the stratum's group."""
+    return dict(enumerate(thresholds.equal_shares(sample.size or 0, STRATA), plan.first_group(sample.percent)))
 
 
 def _refuse_one_uid(cuts: tuple[Cut, ...]) -> None:

@@ -60,17 +60,25 @@ def _spill(run: np.ndarray, spilled: IO[bytes]) -> int:
 
 
 def _merge(spilled: IO[bytes], lengths: list[int]) -> Iterator[np.ndarray]:
-    """Sorted runs that lie one after another in a file -> all their uids in order, in blocks of bytes[N] of 16."""
+    """Sorted runs that lie one after another in a file -> all their uids in order, in blocks of bytes[N] of 16.
+
+    A round takes the uids that no unread one can precede, up to the least of the blocks' last uids:
+
+        run 0    1 4 7 9 | 12 …      bound: min(9, 6) = 6
+        run 1    2 3 5 6 | 8 …       taken: 1 2 3 4 5 6; run 0 keeps 7 9, and run 1 reads its next block
+    """
     ends = np.cumsum(lengths, dtype=np.int64).tolist()
     nexts = [end - length for end, length in zip(ends, lengths, strict=True)]
     blocks: list[np.ndarray] = [np.zeros(0, "S16") for _ in lengths]
     while True:
+        # Read the next block of each run whose block is used up.
         for run, block in enumerate(blocks):
             if not len(block) and nexts[run] < ends[run]:
                 uids = min(BLOCK_UIDS, ends[run] - nexts[run])
                 spilled.seek(nexts[run] * _UID_BYTES)
                 blocks[run] = np.frombuffer(spilled.read(uids * _UID_BYTES), "S16")
                 nexts[run] += uids
+        # A run that is read to its end sets no bound: nothing of it can come later.
         unread = [block[-1] for run, block in enumerate(blocks) if nexts[run] < ends[run]]
         bound = min(unread, default=None)
         cuts = [len(block) if bound is None else np.searchsorted(block, bound, "right") for block in blocks]

@@ -67,6 +67,10 @@ EMPTY = Histogram(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 def descending_key(similarity: np.ndarray) -> np.ndarray:
     """Finite float32[N] -> uint32[N] that sort the other way round; −0.0 and +0.0 have one key."""
+    # Bits of floats rise with the value, below the sign bit, for positive numbers, and fall for negative ones:
+    #     value      1.0        0.0        -1.0       -2.0
+    #     bits       3F800000   00000000   BF800000   C0000000
+    #     key        407FFFFF   7FFFFFFF   BF800000   C0000000
     bits = (similarity.astype(np.float32) + np.float32(0)).view(np.uint32)  # −0.0 + 0.0 is +0.0
     negative = bits >> np.uint32(31) == 1
     return np.where(negative, bits, ~bits & np.uint32(0x7FFFFFFF))
@@ -116,6 +120,7 @@ def open_prefixes(cuts: Iterable[Cut]) -> list[tuple[int, tuple[int, ...]]]:
 
 def count(digits: np.ndarray, groups: np.ndarray | None, cuts: Iterable[Cut]) -> Histogram:
     """Count the next digit among rows uint16[N, D] of ``groups`` int[N] (None: all are of group 0)."""
+    # For each prefix np.bincount(next digit of its rows), as the sparse pairs of np.unique.
     codes = []
     for index, (group, prefix) in enumerate(open_prefixes(cuts)):
         kept = np.ones(len(digits), bool) if groups is None else groups == group
@@ -148,6 +153,7 @@ def borders(cuts: Sequence[Cut], width: int) -> np.ndarray:
     """Resolved cuts -> uint16[C, width]: the largest key that each takes in. Of rank 0 there is none: ValueError."""
     if any(cut.missing or not cut.rank for cut in cuts):
         raise ValueError("a cut has no border before it is resolved, nor one that takes nothing")
+    # The last bin was taken whole: the largest key in it goes on with the largest digits.
     padded = [(*cut.digits, *[DIGIT_BINS - 1] * (width - len(cut.digits))) for cut in cuts]
     return np.array(padded, np.uint16).reshape(len(cuts), width)
 
@@ -168,6 +174,7 @@ def equal_shares(total: int, shares: int) -> list[int]:
 
 def _step(cut: Cut, index: int, histogram: Histogram) -> Cut:
     start, stop = np.searchsorted(histogram.codes, [index * DIGIT_BINS, (index + 1) * DIGIT_BINS])
+    # In the module's picture: missing 5, counts 2 4 3, through 2 6 9; so place is 1, and 3 of its bin are missing.
     through = np.cumsum(histogram.counts[start:stop])
     place = int(np.searchsorted(through, cut.missing))
     if place == len(through):

@@ -102,7 +102,7 @@ class ShardWriter:
         self.ends.update(end_name(row.get("error_class"), row.get("http_status")) for row in ended)
 
     def close(self) -> str:
-        """End both files; returns the tar's hex SHA-256."""
+        """Write the rows that wait and end the tar; returns the tar's hex XXH3."""
         self._write_row_group()
         return self._tar.close()
 

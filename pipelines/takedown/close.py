@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from clipsieve.pipelines.download import job as download
@@ -17,11 +16,12 @@ from clipsieve.pipelines.download.passes import shards_by_pass
 from clipsieve.pipelines.engine.parts import Part, folder_digest, part_of, read_parts, write_parts
 from clipsieve.pipelines.filters.verdicts import count_waterfall
 from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
-from clipsieve.pipelines.takedown.plan import THREADS, Plan
+from clipsieve.pipelines.takedown.plan import Plan
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.run import Made
 from clipsieve.schemas.stages import Holds
+from clipsieve.schemas.threads import map_ahead
 from clipsieve.schemas.uid import UID_PATTERN
 from clipsieve.schemas.waterfall import read_waterfall, write_waterfall
 
@@ -71,8 +71,7 @@ def _selected(made: Made, parts: Sequence[Part]) -> dict[str, int]:
 
 def _downloaded(folder: str, made: Manifest) -> Contents:
     passes = shards_by_pass(folder, made)
-    with ThreadPoolExecutor(THREADS) as pool:
-        stats = [list(pool.map(lambda name: read_stats(stats_path(folder, name)), names)) for names in passes]
+    stats = [list(map_ahead(lambda name: read_stats(stats_path(folder, name)), names)) for names in passes]
     failures = write_dead_letters(folder, passes)
     digests: list[str] = []
     listed: list[tuple[str, ShardStats]] = []
@@ -86,8 +85,7 @@ def _list_parts(folder: str, touched: Collection[str]) -> list[Part]:
     """Write and return the folder's parts, those of ``touched`` files read again."""
     listed = {part.name: part for part in read_parts(folder)}
     changed = [name for name in listed if name in touched or f"{name.rpartition('.')[0]}.parquet" in touched]
-    with ThreadPoolExecutor(THREADS) as pool:
-        listed |= {part.name: part for part in pool.map(part_of, (files.join(folder, name) for name in changed))}
+    listed |= {part.name: part for part in map_ahead(part_of, (files.join(folder, name) for name in changed))}
     write_parts(listed.values(), folder)
     return sorted(listed.values())
 

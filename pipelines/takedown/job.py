@@ -8,7 +8,6 @@ Whatever is stopped in between goes on when the same list is taken down again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +18,7 @@ from clipsieve.pipelines.pairs.table import open_pairs
 from clipsieve.pipelines.reshard.job import MISSING
 from clipsieve.pipelines.takedown import plan as planning
 from clipsieve.pipelines.takedown.close import Contents, contents_of
-from clipsieve.pipelines.takedown.plan import THREADS, Plan
+from clipsieve.pipelines.takedown.plan import Plan
 from clipsieve.pipelines.takedown.rows import blank_file, take_from_file
 from clipsieve.pipelines.takedown.shards import take_from_resharded, take_from_shard
 from clipsieve.schemas import files, manifest
@@ -29,6 +28,7 @@ from clipsieve.schemas.manifest import Manifest, Takedown
 from clipsieve.schemas.opt_out import OPTED_OUT, OptOut, load_opt_out
 from clipsieve.schemas.run import Made, Run, gather, read_run
 from clipsieve.schemas.stages import Holds
+from clipsieve.schemas.threads import map_ahead
 
 
 def run(run_dir: str, opt_out: str, dry_run: bool = False) -> Plan:
@@ -71,17 +71,16 @@ def _carry_out(run: Run, plan: Plan) -> None:
     for made in pending:
         manifest.begin_takedown(made.path, made.manifest)
     work = [(made.name, unit) for made in pending for unit in plan.touched[made.name]]
-    done: list[None] = []
+    done: list[tuple[str, str]] = []
     with (
         files.without_leftovers(*(made.path for made in pending)),
         progress("takedown (files)", len(work), lambda: Reading(len(done))),
-        ThreadPoolExecutor(THREADS) as pool,
     ):
         takers = {made.name: _taker(made, uids) for made in pending}
-        for ended in pool.map(lambda each: takers[each[0]](each[1]), work):
-            done.append(ended)
+        for each, _ in zip(work, map_ahead(lambda unit: takers[unit[0]](unit[1]), work), strict=True):
+            done.append(each)
     _close(run.path, plan)
-    _remove_folder(files.join(run.path, "report"))
+    files.remove(files.join(run.path, "report"))
     if files.exists(files.join(run.path, "manifest.json")):
         gather(run.path)
     planning.drop_plan(run.path)
@@ -104,13 +103,7 @@ def _take_from_inputs(made: Made, uids: np.ndarray) -> None:
     for number in range(1, len(made.manifest.earlier) + 1):
         path = retry_path(made.path, number)
         blank_file(path, open_pairs([path]).columns.uid or "uid", uids)
-    _remove_folder(files.join(made.path, "_pairs"))
-
-
-def _remove_folder(folder: str) -> None:
-    fs, inner = files.filesystem(folder)
-    if fs.exists(inner):
-        fs.rm(inner, recursive=True)
+    files.remove(files.join(made.path, "_pairs"))
 
 
 def _close(run_dir: str, plan: Plan) -> None:

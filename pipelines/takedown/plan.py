@@ -9,7 +9,6 @@ a takedown that was stopped goes on from there. The folder is removed as the las
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,10 +23,10 @@ from clipsieve.schemas.run import Made, Run
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.stages import Holds
 from clipsieve.schemas.tables import SHARDS
+from clipsieve.schemas.threads import map_ahead
 from clipsieve.schemas.training_data import TrainingData
 from clipsieve.schemas.uid import from_u64_pairs, uid_bytes
 
-THREADS = 16
 BLOCK_UIDS = 1 << 20
 _FOLDER, _PLAN_NAME, _UIDS_NAME = "_takedown", "plan.json", "uids.npy"
 
@@ -79,8 +78,7 @@ def named_uids(run: Run, listed: OptOut) -> np.ndarray:
         raise InputError(f"{run.path}: holds no shards to tell whose URLs and domains are listed; list the uids")
     found = [listed.uids]
     for made in shards if listed.columns else ():
-        with ThreadPoolExecutor(THREADS) as pool:
-            found += pool.map(partial(_named_in_shard, made.path, listed=listed), units(made))
+        found += map_ahead(partial(_named_in_shard, made.path, listed=listed), units(made))
     return np.unique(np.concatenate(found))
 
 
@@ -130,9 +128,8 @@ def read_uids(run_dir: str) -> np.ndarray:
 
 
 def drop_plan(run_dir: str) -> None:
-    fs, inner = files.filesystem(files.join(run_dir, _FOLDER))
-    fs.rm(files.join(inner, _PLAN_NAME))
-    fs.rm(inner, recursive=True)
+    files.remove(_plan_path(run_dir))  # first: without it a takedown has ended
+    files.remove(files.join(run_dir, _FOLDER))
 
 
 def _plan_path(run_dir: str) -> str:
@@ -151,8 +148,7 @@ def _named_in_shard(folder: str, shard: str, listed: OptOut) -> np.ndarray:
 def _look_through(made: Made, uids: np.ndarray) -> dict[str, Held]:
     """What each file of a folder holds of the pairs ``uids``."""
     names = units(made)
-    with ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip(names, pool.map(partial(_look, made, uids), names), strict=True))
+    return dict(zip(names, map_ahead(partial(_look, made, uids), names), strict=True))
 
 
 def _look(made: Made, uids: np.ndarray, unit: str) -> Held:

@@ -187,3 +187,17 @@ def test_an_upload_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) ->
         stream.write(b"abc")
         raise ValueError("stop")
     assert ObjectStore.store == {"whole": b"abc"}
+
+
+@pytest.mark.parametrize("root", ["local", "memory://remove"])
+def test_remove_takes_files_and_whole_folders(tmp_path, root):
+    root = str(tmp_path) if root == "local" else root
+    names = ("a.txt", "b[1].txt", "folder/c.txt", "folder/deep/d.txt", "kept.txt", "b1.txt")
+    paths = [files.join(root, name) for name in names]
+    for path in paths:
+        files.write_bytes(path, b"x")
+    files.remove(paths[0], files.join(root, "never there"), paths[1], files.join(root, "folder"))
+    assert [files.exists(path) for path in paths] == [False, False, False, False, True, True]
+    assert not files.exists(files.join(root, "folder"))
+    files.remove(*paths)
+    assert not any(map(files.exists, paths))

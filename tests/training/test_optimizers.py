@@ -1,4 +1,4 @@
-"""Which weights are decayed, Adafactor against big_vision's update written out in numpy, and the learning rate by hand."""
+"""Which weights are decayed; Adafactor against big_vision's update written out in numpy; the schedule by hand."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import torch
 
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.files import sha256_file
-from clipsieve.schemas.ledger import read_ledger
+from clipsieve.schemas.ledger import LEDGER_NAME, Ledger
 from clipsieve.schemas.manifest import read_manifest
 from clipsieve.schemas.models import WEIGHTS_NAME, load_model
 from clipsieve.schemas.options import TrainOptions
@@ -211,7 +211,7 @@ def test_a_mixture_of_subsets_is_trained_on_by_its_weights(shards, rows, options
 def test_a_run_leaves_its_ledger(shards, options, tmp_path):
     out = str(tmp_path / "model")
     counts = run(shards, (), out, options).counts
-    ledger = read_ledger(out)
+    ledger = Ledger.model_validate_json((tmp_path / "model" / LEDGER_NAME).read_bytes())
     assert (ledger.samples_seen, ledger.unique_samples) == (120, 46) == (counts["samples_seen"], 46)
     assert ledger.training_flops == 120 * 6 * (counts["image_macs"] + counts["text_macs"])
     assert ledger.devices == 1 and 0 < ledger.device_hours < 1

@@ -23,7 +23,10 @@ from clipsieve.training.strategies.registry import fit_tower, make_strategy
 from clipsieve.training.towers.tower import build_model, load_tower
 
 DEVICES = ("A100", "H100")
-_GIB, _GIGA, _EXA, _SECONDS = 2**30, 1e9, 1e18, 3600
+_GIB = 2**30
+_GIGA = 1e9
+_EXA = 1e18
+_SECONDS_PER_HOUR = 3600
 _SIZES = frozenset(
     {
         *("tower", "batch_size", "optimizer", "precision", "strategy", "slip_width", "augment", "image_size"),
@@ -66,7 +69,7 @@ class DryRun:
         return self.flops + self.steps * self.options.batch_size * again * forward
 
     def device_hours(self, device: str, mfu: float) -> float:
-        return self.computed_flops / (PEAK_FLOPS[device] * mfu) / _SECONDS
+        return self.computed_flops / (PEAK_FLOPS[device] * mfu) / _SECONDS_PER_HOUR
 
 
 def dry_run(options: TrainOptions, devices: int) -> DryRun:

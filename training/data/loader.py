@@ -7,10 +7,10 @@ neither.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice, tee
 from threading import Lock
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from PIL import Image
 
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.samples import Sample, parse_samples
+from clipsieve.schemas.threads import map_ahead
 from clipsieve.training.data.images import image_stages
 from clipsieve.training.data.order import SampleOrder
 from clipsieve.training.data.ranges import RangeReader
@@ -123,17 +124,12 @@ class PairReader:
 
 def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> Generator[Batch, None, None]:
     """The batch of each range of stream positions, in order, read by threads two batches ahead."""
-    pool = ThreadPoolExecutor(workers)
-    ahead: deque[list[Future[tuple[np.ndarray, np.ndarray]]]] = deque()
-    try:
-        for share in shares:
-            ahead.append([pool.submit(reader.read, part) for part in _split(share, workers)])
-            if len(ahead) > _BATCHES_AHEAD:
-                yield reader.collect(part.result() for part in ahead.popleft())
-        while ahead:
-            yield reader.collect(part.result() for part in ahead.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)
+    now, later = tee(shares)
+    parts = (part for share in later for part in _split(share, workers))
+    # A batch's last part is handed on when those of the two batches after it are begun.
+    with closing(map_ahead(reader.read, parts, workers, ahead=_BATCHES_AHEAD * workers + 1)) as read:
+        for share in now:
+            yield reader.collect(islice(read, len(_split(share, workers))))
 
 
 def normalise(images: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:

@@ -35,12 +35,16 @@ class SampleOrder:
         """int64[stop - start]: the plan's indices at these positions."""
         if len(self.slots) == 1:
             return self._of_subset(0, start, stop)
+        # Two subsets with 3 and 2 of 5 slots; each takes the next of its own stream when it is its turn:
+        #     turns     0  1  0  0  1 | 1  0  0  1  0      one order for each block
+        #     stream    a0 b0 a1 a2 b1| b2 a3 a4 b3 a5
         indices = np.empty(stop - start, np.int64)
         for block in range(start // BLOCK, -(-stop // BLOCK)):
             first, last = max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)
             turns = _turns(self.slots, self.seed, block)
             mine = turns[first - block * BLOCK : last - block * BLOCK]
             for subset, slots in enumerate(self.slots):
+                # How much of its own stream the subset has used before position `first`.
                 before = block * slots + int(np.count_nonzero(turns[: first - block * BLOCK] == subset))
                 here = mine == subset
                 places = np.flatnonzero(here) + first - start

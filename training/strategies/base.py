@@ -26,7 +26,7 @@ class View:
 
     name: str
     augment: str
-    """A name of `clipsieve.training.data.images.AUGMENTATIONS`."""
+    """A name of `clipsieve.training.data.augmentations.AUGMENTATIONS`."""
 
 
 class Strategy(torch.nn.Module):

@@ -83,6 +83,7 @@ def draw_kept(options: TrainOptions, positions: range, grid: tuple[int, int]) ->
     if options.image_mask == "random":
         draws = _uniform(options.seed, positions, rows * columns)
         kept = max(1, int(rows * columns * (1 - ratio)))
+        # The patches of the `kept` least draws, which np.argsort(draws)[:, :kept] would give too.
         return np.sort(np.argpartition(draws, kept - 1, axis=1)[:, :kept], axis=1)
     if options.image_mask == "grid":
         return _one_of_each_cell(_uniform(options.seed, positions, rows * columns // 4), columns)
@@ -92,12 +93,14 @@ def draw_kept(options: TrainOptions, positions: range, grid: tuple[int, int]) ->
 
 def _uniform(seed: int, positions: range, count: int) -> np.ndarray:
     """float64[len(positions), count] in [0, 1): the rows ``positions`` of one endless table of random numbers."""
+    # A row takes whole counts of the counter, so that it can be reached without drawing those before it.
     width = -(-count // _DRAWS_PER_COUNT) * _DRAWS_PER_COUNT
     stream = np.random.Philox(np.random.SeedSequence(seed)).advance(positions.start * width // _DRAWS_PER_COUNT)
     return np.random.Generator(stream).random((len(positions), width))[:, :count]
 
 
 def _one_of_each_cell(draws: np.ndarray, columns: int) -> np.ndarray:
+    # Cells are numbered row by row; a cell is 2 x 2 patches, its corners 0 1 above 2 3.
     cells = np.arange(draws.shape[1])
     row, column = cells // (columns // 2) * 2, cells % (columns // 2) * 2
     corner = np.floor(draws * 4).astype(np.int64)
@@ -108,5 +111,6 @@ def _block(draws: np.ndarray, side: int, grid: tuple[int, int]) -> np.ndarray:
     rows, columns = grid
     top = np.floor(draws[:, 0] * (rows - side + 1)).astype(np.int64)
     left = np.floor(draws[:, 1] * (columns - side + 1)).astype(np.int64)
+    # The numbers of the patches of a block in the upper left corner: np.add.outer(arange * columns, arange).ravel().
     within = (np.arange(side)[:, None] * columns + np.arange(side)).reshape(-1)
     return (top * columns + left)[:, None] + within

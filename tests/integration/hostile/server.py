@@ -8,11 +8,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clipsieve.schemas.threads import Future
 from tests.integration.hostile.page import Page, Stream, answer
 
 NOT_FOUND = answer(b"not found", "404 Not Found", "text/plain")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Iterator
 from importlib.resources import files as resources
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import Image
 
 from clipsieve.pipelines.score.embed import EmbeddedBatch, embed
 from clipsieve.pipelines.score.references import BUILTIN, load_reference
-from clipsieve.schemas.models import LoadedModel, load_model
+from clipsieve.schemas.models import CONFIG_NAME, LoadedModel, load_model
 from clipsieve.schemas.samples import Sample
 
 PAIRS = 24
@@ -66,6 +68,27 @@ def test_bits_depend_on_the_mini_batches_alone(pairs: list[Sample], tiny_model: 
     assert np.array_equal(first, similarity(embed(pairs, [tiny, builtin], "x.tar", 8, threads=1), 1))
     assert np.array_equal(first[:16], similarity(embed(pairs[:16], [builtin], "x.tar", 8, threads=1)))
     assert np.allclose(first, similarity(embed(pairs, [builtin], "x.tar", 7, threads=1)), atol=1e-5)
+
+
+def test_references_share_pixels_only_where_they_are_configured_alike(
+    pairs: list[Sample], tiny_model: Path, tmp_path: Path
+) -> None:
+    """In a black or a white frame: the transforms' texts are the same."""
+    config = json.loads((tiny_model / CONFIG_NAME).read_text())
+    references = []
+    for fill in (0, 255, 0):
+        folder = tmp_path / str(len(references))
+        shutil.copytree(tiny_model, folder)
+        preprocess_cfg = {**config["preprocess_cfg"], "resize_mode": "longest", "fill_color": fill}
+        (folder / CONFIG_NAME).write_text(json.dumps({**config, "preprocess_cfg": preprocess_cfg}))
+        references.append(load_model(str(folder)))
+    narrow = [pair for pair in pairs if len(set(Image.open(io.BytesIO(pair.image)).size)) == 2][:4]
+    (batch,) = embed(narrow, references, "x.tar", 4, threads=1)
+    for reference, made in zip(references, batch.by_reference, strict=True):
+        (alone,) = embed(narrow, [reference], "x.tar", 4, threads=1)
+        assert np.array_equal(made.image, alone.by_reference[0].image)
+    black, white, _ = batch.by_reference
+    assert np.abs(black.image - white.image).max() > 1e-3
 
 
 def test_samples_are_taken_as_the_batches_are(pairs: list[Sample], tiny_model: Path) -> None:

@@ -261,8 +261,8 @@ def _refuse_difference(
     replaced = [
         name for name in _differences(manifest.inputs, inputs) if manifest.inputs.get(name) not in grown.get(name, ())
     ]
-    changes = [f"{name} was {before.get(name)!r}, now {recipe.get(name)!r}" for name in changed]
-    changes += [f"{name} was {manifest.inputs.get(name)!r}, now {inputs.get(name)!r}" for name in replaced]
+    changes = [f"`{name}` was {before.get(name)!r}, now {recipe.get(name)!r}" for name in changed]
+    changes += [f"`{name}` was {manifest.inputs.get(name)!r}, now {inputs.get(name)!r}" for name in replaced]
     if changes:
         state = "done" if manifest.complete else "half done"
         raise InputError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from clipsieve.pipelines.quickstart.web import Behaviour, Page, serve
+from tests.commands import CLIPSIEVE
 
 TROUBLED = {
     Behaviour.NOT_FOUND: 3,
@@ -104,7 +104,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
 def small_run(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole run by `clipsieve run RECIPE`. To be read, not changed."""
     out = _begin(source, tmp_path_factory.mktemp("small") / "run")
-    command = [sys.executable, "-m", "clipsieve", "run", str(out / "recipe.yaml")]
+    command = [CLIPSIEVE, "run", str(out / "recipe.yaml")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == str(out / "report" / "index.html")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.inputs import photo
 from benchmarks.server import serve_images
-from benchmarks.timing import Contender, Row, clocked, compare, cores, python
+from benchmarks.timing import Contender, Row, clipsieve, clocked, compare, cores, python
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.options import DownloadOptions
 
@@ -46,10 +46,8 @@ def run(scratch: Path) -> list[Row]:
 def _clipsieve(table: Path, address: str, decode: str, out: Path) -> int:
     paths = ("--pairs", str(table), "--out", str(out))
     # All addresses are of one host, which img2dataset does not spare either.
-    one_host = ("--allow-hosts", address, "--host-concurrency", str(DownloadOptions().concurrency))
-    python(
-        "-m", "clipsieve.pipelines.download.job", *paths, *one_host, "--shard-size", str(SHARD_SIZE), "--decode", decode
-    )
+    one_host = ("--allow-host", address, "--host-concurrency", str(DownloadOptions().concurrency))
+    clipsieve("download", *paths, *one_host, "--shard-size", str(SHARD_SIZE), "--decode", decode)
     return _successes(out)
 
 

@@ -12,7 +12,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 
 from benchmarks.peer_tasks import WORDS, builtin_peer, peer_python, write_group, write_tasks
-from benchmarks.timing import Contender, Row, clocked, compare, python
+from benchmarks.timing import Contender, Row, clipsieve, clocked, compare
 
 
 def run(scratch: Path) -> list[Row]:
@@ -34,14 +34,14 @@ def _group(data: Path) -> list[Row]:
 
 def _ours(tasks: Path, folder: Path) -> int:
     model, out = str(resources("clipsieve.pipelines") / "builtin"), folder / "out"
-    python("-m", "clipsieve", "evaluate", "--model", model, "--data", str(tasks), "--tasks", WORDS, "--out", str(out))
+    clipsieve("evaluate", "--model", model, "--data", str(tasks), "--tasks", WORDS, "--out", str(out))
     return int(json.loads((out / "results.jsonl").read_text())["samples"])
 
 
 def _ours_group(data: Path, folder: Path) -> int:
     asked = ["--tasks", "group,group2", "--protocols", "zeroshot,linear_probe,few_shot_5,few_shot_10"]
     model, out = str(resources("clipsieve.pipelines") / "builtin"), folder / "out"
-    python("-m", "clipsieve", "evaluate", "--model", model, "--data", str(data), "--out", str(out), *asked)
+    clipsieve("evaluate", "--model", model, "--data", str(data), "--out", str(out), *asked)
     return int(json.loads((out / "results.jsonl").read_text().splitlines()[0])["samples"])
 
 

@@ -85,12 +85,22 @@ def clocked(work: Callable[[Path], int]) -> Callable[[Path], Measured]:
     return measure
 
 
+def clipsieve(*arguments: str) -> None:
+    """Run the command `clipsieve` with ``arguments``; raises as `run_program`."""
+    run_program(str(Path(sys.executable).with_name("clipsieve")), *arguments)
+
+
 def python(*arguments: str) -> None:
-    """Run the interpreter with ``arguments``; raises ClipsieveError with its last words when it fails."""
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    """Run the interpreter with ``arguments``; raises as `run_program`."""
+    run_program(sys.executable, *arguments)
+
+
+def run_program(*command: str) -> None:
+    """Run ``command``; raises ClipsieveError with the last line that it wrote when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        raise ClipsieveError(f"python {' '.join(arguments[:2])}: exit status {done.returncode}: {said}")
+        raise ClipsieveError(f"{' '.join(command[:3])}: exit status {done.returncode}: {said}")
 
 
 def cores() -> int:

@@ -8,50 +8,53 @@ such run, in which a step waits for its data.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from benchmarks.inputs import pair_shards
-from benchmarks.timing import Contender, Measured, Row, compare, python
+from benchmarks.timing import Contender, Measured, Row, clipsieve, compare, python
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 
 TOWER = "vit-tiny-64"
 BATCH, STEPS, LEFT_OUT = 256, 10, 2
 SAMPLES = BATCH * (STEPS - LEFT_OUT)
-OURS = ("-m", "clipsieve.training.train")
-SPINNING = ("-c", "import torch; from training import train; raise SystemExit(train.main())")
+SPINNING = partial(python, "-c", "import torch; import clipsieve; cli.main()")
 """Torch is imported before schemas says how long OpenMP's threads spin."""
 WITHOUT = """
-from clipsieve.training import runtime, train
+import clipsieve
+from clipsieve.training import runtime
 runtime._keep_freed_memory = lambda: None
-raise SystemExit(train.main())
+cli.main()
 """
+Program = Callable[..., None]
+"""Runs the command with its arguments."""
 
 
 def run(scratch: Path) -> list[Row]:
     """Samples a second of the steps that count, by each trainer's own log."""
     shards = pair_shards(scratch)
     contenders = [
-        Contender("clipsieve train", partial(_train, OURS, shards)),
+        Contender("clipsieve train", partial(_train, clipsieve, shards)),
         Contender("open_clip_train", partial(_open_clip, shards)),
-        Contender("giving memory back at every step", partial(_train, ("-c", WITHOUT), shards)),
+        Contender("giving memory back at every step", partial(_train, partial(python, "-c", WITHOUT), shards)),
         Contender("OpenMP's threads spinning", partial(_train, SPINNING, shards)),
         Contender("waiting for data alone", partial(_wait, shards)),
     ]
     return compare("train", "samples", contenders)
 
 
-def _train(program: tuple[str, str], shards: Path, out: Path) -> Measured:
+def _train(program: Program, shards: Path, out: Path) -> Measured:
     return Measured(SAMPLES, sum(seconds for seconds, _ in _log_of(program, shards, out)))
 
 
 def _wait(shards: Path, out: Path) -> Measured:
-    log = _log_of(OURS, shards, out)
+    log = _log_of(clipsieve, shards, out)
     return Measured(SAMPLES, sum(seconds * share for seconds, share in log))
 
 
-def _log_of(program: tuple[str, str], shards: Path, out: Path) -> list[tuple[float, float]]:
+def _log_of(program: Program, shards: Path, out: Path) -> list[tuple[float, float]]:
     """A run's seconds, and the share of them in which it waited for data, by the lines of its log that count."""
     flags = {
         "shards": shards,
@@ -63,7 +66,7 @@ def _log_of(program: tuple[str, str], shards: Path, out: Path) -> list[tuple[flo
         "warmup-steps": 1,
         "log-steps": LEFT_OUT,
     }
-    python(*program, *(f"--{name}={value}" for name, value in flags.items()))
+    program("train", *(f"--{name}={value}" for name, value in flags.items()))
     rows = read_table(f"{out}/{TRAIN_LOG_NAME}", TRAIN_LOG).to_pylist()[1:]
     return [(BATCH * LEFT_OUT / row["samples_per_second"], row["data_wait_share"]) for row in rows]
 

@@ -51,7 +51,7 @@ def download(
     pairs: Annotated[str, typer.Option(help="Parquet, CSV, TSV or JSONL with url and caption columns")],
     out: Out,
     options: stages.DownloadOptions,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try failures again that may pass")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="retry the retryable failures")] = False,
     opt_out: OptOutList = None,
 ) -> None:
     """Download pairs into shards that img2dataset's readers read.
@@ -67,7 +67,7 @@ def download(
 @with_flags(stages.ScoreOptions)
 def score(
     context: typer.Context,
-    shards: Annotated[str, typer.Option(help="shards, ours, img2dataset's or DataComp's; or stored embeddings")],
+    shards: Annotated[str, typer.Option(help="folder of shards, or of stored embeddings")],
     out: Out,
     options: stages.ScoreOptions,
     opt_out: OptOutList = None,
@@ -96,12 +96,12 @@ def _list_rules(asked: bool) -> None:
 @with_flags(stages.FilterOptions)
 def filter(
     context: typer.Context,
-    scores: Annotated[str, typer.Option(help="folder of Parquet files with uid, as score writes them")],
+    scores: Annotated[str, typer.Option(help="folder of Parquet files with uid, as `score` writes them")],
     out: Out,
     options: stages.FilterOptions,
-    shards: Annotated[str | None, typer.Option(help="shards with what the scores lack, as captions")] = None,
-    targets: Annotated[str | None, typer.Option(help="of image_based: target embeddings, npy, npz or folder")] = None,
-    list_rules: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_rules, help="show rules")] = False,
+    shards: Annotated[str | None, typer.Option(help="shards with columns that the scores lack")] = None,
+    targets: Annotated[str | None, typer.Option(help="image_based: target embeddings, npy, npz or folder")] = None,
+    list_rules: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_rules, help="list rules")] = False,
 ) -> None:
     """Say which pairs may be selected, by named rules and conditions, and why the others may not.
 
@@ -119,8 +119,8 @@ def filter(
 @with_flags(stages.DedupOptions)
 def dedup(
     context: typer.Context,
-    shards: Annotated[str, typer.Option(help="folder of shards, where hashes and images are")],
-    scores: Annotated[str, typer.Option(help="folder of score files, as score writes them")],
+    shards: Annotated[str, typer.Option(help="folder of shards, with hashes and images")],
+    scores: Annotated[str, typer.Option(help="folder of score files, as `score` writes them")],
     out: Out,
     options: stages.DedupOptions,
     tasks: Annotated[str | None, typer.Option(help="tasks (wds_NAME) whose images no pair may repeat")] = None,
@@ -139,11 +139,11 @@ def dedup(
 def select(
     context: typer.Context,
     scores: Annotated[str, typer.Option(help="folder of Parquet files with uid and a score, or one such file")],
-    out: Annotated[str, typer.Option("--out", help="folder in which selection/, subsets/ and samples/ are written")],
+    out: Annotated[str, typer.Option("--out", help="folder to write selection/, subsets/ and samples/ into")],
     options: stages.SelectOptions,
     opt_out: OptOutList = None,
-    filters: Annotated[str | None, typer.Option(help="files named as the scores', with reject_reason")] = None,
-    dedup: Annotated[str | None, typer.Option(help="files named as the scores', with duplicate_of")] = None,
+    filters: Annotated[str | None, typer.Option(help="folder with reject_reason, as `filter` writes it")] = None,
+    dedup: Annotated[str | None, typer.Option(help="folder with duplicate_of, as `dedup` writes it")] = None,
 ) -> None:
     """Cut exact top-q% subsets and nested samples from the scores.
 
@@ -162,7 +162,7 @@ def select(
 def reshard(
     context: typer.Context,
     shards: Annotated[str, typer.Option(help="folder of shards")],
-    subset: Annotated[str, typer.Option(help="a subset: DataComp's .npy, Parquet with uid, or .txt of uids")],
+    subset: Annotated[str, typer.Option(help="subset file: DataComp's .npy, Parquet with uid, or .txt of uids")],
     out: Out,
     options: stages.ReshardOptions,
     opt_out: OptOutList = None,
@@ -181,8 +181,8 @@ def reshard(
 def tokenizer(
     out: Out,
     options: stages.TokenizerOptions,
-    shards: Annotated[str | None, typer.Option(help="folder of shards: the captions of what was downloaded")] = None,
-    pairs: Annotated[str | None, typer.Option(help="Parquet file, or folder of them, with a caption column")] = None,
+    shards: Annotated[str | None, typer.Option(help="folder of shards whose captions to train on")] = None,
+    pairs: Annotated[str | None, typer.Option(help="Parquet file or folder with a caption column")] = None,
 ) -> None:
     """Train a SentencePiece model on a pool's captions.
 
@@ -207,7 +207,7 @@ def train(
     shards: Annotated[str, typer.Option(help="folder of shards")],
     out: Out,
     options: stages.TrainOptions,
-    subset: Annotated[list[str] | None, typer.Option(help="a subset, or FILE=WEIGHT of each; none: all")] = None,
+    subset: Annotated[list[str] | None, typer.Option(help="subset file, or FILE=WEIGHT to mix; default: all")] = None,
     opt_out: OptOutList = None,
     dry_run: DryRun = False,
     devices: Devices = 8,
@@ -217,8 +217,9 @@ def train(
 
     Example: `clipsieve train --shards run/shards --subset run/subsets/top40.npy --out run/models/top40`
 
-    On several GPUs: `torchrun --nproc-per-node 8 -m clipsieve.training.train --shards …`, same flags. What a run would
-    take there, before anything is read: `clipsieve train … --dry-run --devices 8`
+    On several GPUs, with the same flags: `torchrun --nproc-per-node 8 --no-python clipsieve train …`
+
+    What a run would take there, without reading anything: `clipsieve train … --dry-run --devices 8`
     """
     if dry_run:
         _show_dry_run({files.name_of(out): options}, devices, mfu)
@@ -246,15 +247,16 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="a model folder, or open_clip:MODEL@FILE")] = None,
     out: Annotated[str | None, typer.Option("--out", help="folder to write")] = None,
     data: Annotated[str, typer.Option(help="folder of tasks: wds_NAME, folders of classes, Parquet")] = "builtin",
-    cache: Annotated[str | None, typer.Option(help="image features to share; default: OUT/features")] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="say what each task needs, and where to get it")] = False,
+    cache: Annotated[str | None, typer.Option(help="folder of image features to share; default: OUT/features")] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="list what each task needs and where to get it")] = False,
 ) -> None:
     """Evaluate a model: zero-shot, few-shot and linear-probe classification, multilabel, image-text retrieval.
 
     Example: `clipsieve evaluate --model run/models/top40 --data tasks --tasks imagenet-a,cifar10 --out results`
 
-    `clipsieve evaluate --list --data tasks` says what is there. On several GPUs: `torchrun --nproc-per-node 8
-    -m clipsieve evaluate …`, with the same flags.
+    What is there: `clipsieve evaluate --list --data tasks`
+
+    On several GPUs, with the same flags: `torchrun --nproc-per-node 8 --no-python clipsieve evaluate …`
     """
     from clipsieve.evaluation import evaluate as room
     from clipsieve.evaluation.datasets.listing import task_lines
@@ -269,8 +271,8 @@ def evaluate(
 
 @app.command()
 def compare(
-    folders: Annotated[list[str], typer.Argument(help="evaluations, to hold against the first; A1,A2: seeds of one")],
-    page: Annotated[str | None, typer.Option(help="file of a page with plots to write")] = None,
+    folders: Annotated[list[str], typer.Argument(help="evaluations; the first is the baseline; A1,A2: seeds of one")],
+    page: Annotated[str | None, typer.Option(help="HTML file with plots to write")] = None,
 ) -> None:
     """Compare evaluated models sample by sample: differences with intervals and p-values.
 
@@ -319,7 +321,7 @@ def verify(folder: Annotated[str, typer.Argument(help="a run's folder")], opt_ou
 def explain(
     uid: Annotated[str, typer.Argument(help="the pair: 32 hex digits")],
     run: RunFolder,
-    image_out: Annotated[str | None, typer.Option(help="file for its picture; none: a temporary one")] = None,
+    image_out: Annotated[str | None, typer.Option(help="file to write its image to; default: a temporary one")] = None,
 ) -> None:
     """Tell where a pair came from, how it was judged, what holds it, and where its bytes lie.
 
@@ -333,9 +335,9 @@ def explain(
 
 @app.command()
 def takedown(
-    opt_out: Annotated[str, typer.Argument(metavar="LIST", help="uids, URLs and domains, one a line")],
+    opt_out: Annotated[str, typer.Argument(metavar="LIST", help="file of uids, URLs and domains, one per line")],
     run: RunFolder,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and change nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be removed, and change nothing")] = False,
 ) -> None:
     """Remove the pairs that a list names from a run's shards, tables and subsets; its manifests record it.
 
@@ -407,7 +409,3 @@ def main() -> None:
     except (ClipsieveError, SignalError) as error:
         typer.echo(f"clipsieve: {error}", err=True)
         sys.exit(error.exit_status)
-
-
-if __name__ == "__main__":
-    main()

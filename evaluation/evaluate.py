@@ -87,7 +87,7 @@ def run(model: str, data: str, out: str, options: EvaluateOptions, cache: str | 
 def _chosen(names: Sequence[str]) -> list[Protocol]:
     for name in names:
         if name not in PROTOCOLS:
-            raise InputError(f"evaluate: protocols: {name!r} is not one of {', '.join(PROTOCOLS)}")
+            raise InputError(f"evaluate: `protocols`: {name!r} is not one of {', '.join(PROTOCOLS)}")
     return [protocol for name, protocol in PROTOCOLS.items() if name in names]
 
 
@@ -103,7 +103,7 @@ def _jobs(tasks: Sequence[Task], protocols: Sequence[Protocol], found: dict[str,
     for protocol in protocols:
         if protocol.learns and protocol not in [job.protocol for job in jobs]:
             raise InputError(
-                f"evaluate: protocols: no task has a training split for {protocol.label}; put it in train/"
+                f"evaluate: `protocols`: no task has a training split for {protocol.label}; put it in train/"
             )
     return jobs
 

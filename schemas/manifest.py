@@ -299,12 +299,12 @@ def _refuse_difference(folder: str, manifest: Manifest, wanted: Manifest, grown:
     if manifest.stage != wanted.stage:
         raise InputError(f"{folder}: holds the output of {manifest.stage}, not of {wanted.stage}; choose another --out")
     changes = [
-        f"{name} was {old!r}, now {new!r}"
+        f"`{name}` was {old!r}, now {new!r}"
         for name, old, new in _differences(manifest.asked, wanted.asked)
         if name not in manifest.recipe.may_change
     ]
     changes += [
-        f"{name} was {old!r}, now {new!r}"
+        f"`{name}` was {old!r}, now {new!r}"
         for name, old, new in _differences(manifest.given, wanted.given)
         if old not in grown.get(name, ())
     ]

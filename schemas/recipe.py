@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import (
@@ -32,6 +32,13 @@ class TrainStage(TrainOptions):
         None, description="a subset's or sample's name, or several with their weights; none: every scored pair"
     )
     initial: str | None = Field(None, description="the name of a run above, or as on the command line")
+
+    @field_validator("subset", mode="before")
+    @classmethod
+    def _one_form(cls, subset: Any) -> Any:
+        if isinstance(subset, (list, tuple)):
+            raise ValueError("several subsets are written with their weights, as {top20: 0.7, top80: 0.3}")
+        return subset
 
     def options(self) -> TrainOptions:
         return TrainOptions(**self.model_dump(exclude={"name", "subset"}))

@@ -218,11 +218,11 @@ def _refuse_difference(path: str, before: Origin, now: Origin, any_code: bool) -
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
                 was, given = old.get(name), new.get(name)
-                raise InputError(f"{path}: made with another {what}: {name} was {was!r}, now {given!r}")
+                raise InputError(f"{path}: made with another {what}: `{name}` was {was!r}, now {given!r}")
     if before.code != now.code and not any_code:
         raise InputError(
-            f"{path}: made by other code than this ({before.code[:12]}, now {now.code[:12]}); go on with the version "
-            "that began the run, or give any_code"
+            f"{path}: the checkpoint was written by another version of the trainer ({before.code[:12]}, now "
+            f"{now.code[:12]}): use that version, or set `any_code`"
         )
 
 

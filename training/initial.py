@@ -37,8 +37,8 @@ def refuse_untrained_lock(tower: Tower, options: TrainOptions) -> None:
     has_weights = options.initial is not None or tower.model_cfg["vision_cfg"].get("timm_model_pretrained")
     if options.lock_image and not has_weights:
         raise InputError(
-            f"lock_image: tower {tower.name!r} would stay as random as it is made; give initial, the model whose image "
-            "tower is to be kept"
+            f"`lock_image` needs a trained image tower, and the weights of tower {tower.name!r} are random: set "
+            "`initial` to the model whose image tower is to be kept"
         )
 
 
@@ -69,7 +69,7 @@ def load_initial(initial: LoadedModel, model: ClipModel, tower: Tower) -> None:
     else:
         weights.pop("logit_bias", None)
     if wrong := _difference(weights, own):
-        raise InputError(f"initial {initial.name}: its weights are not those of tower {tower.name!r}: {wrong}")
+        raise InputError(f"`initial` {initial.name}: its weights are not those of tower {tower.name!r}: {wrong}")
     model.load_state_dict(weights)
 
 
@@ -100,6 +100,6 @@ def _check_tokenizers(initial: LoadedModel, tower: Tower) -> None:
     length = min(first.shape[1], second.shape[1]) - 1
     if not torch.equal(first[:, :length], second[:, :length]):
         raise InputError(
-            f"initial {initial.name}: its tokenizer is not that of tower {tower.name!r}; give the same tokenizer and "
-            "canonicalize"
+            f"`initial` {initial.name}: its tokenizer is not that of tower {tower.name!r}; give the same `tokenizer` "
+            "and `canonicalize`"
         )

@@ -84,7 +84,7 @@ def parse_subset(text: str) -> WeightedSubset:
     except ValueError:
         return weighted_subset(text)  # a path may hold the sign itself
     if sign and not 0 < given < float("inf"):
-        raise InputError(f"subset {text!r}: the weight must be more than 0, as FILE=0.7")
+        raise InputError(f"`subset` {text!r}: the weight must be more than 0, as FILE=0.7")
     return weighted_subset(path, given) if sign else weighted_subset(text)
 
 
@@ -108,11 +108,11 @@ def code_digest() -> str:
 def _check(job: Job, shards: str) -> None:
     options, batch = job.options, job.options.batch_size
     if len(job.plan) < batch:
-        raise InputError(f"{shards}: {len(job.plan)} samples to train on, fewer than a batch_size of {batch}")
+        raise InputError(f"{shards}: {len(job.plan)} samples to train on, fewer than a `batch_size` of {batch}")
     if batch % job.runtime.world_size:
-        raise InputError(f"batch_size {batch} does not divide by the run's {job.runtime.world_size} processes")
+        raise InputError(f"`batch_size` {batch} does not divide by the run's {job.runtime.world_size} processes")
     if options.warmup_steps >= job.steps:
         raise InputError(
-            f"warmup_steps {options.warmup_steps} is not below the run's {job.steps} steps (samples "
-            f"{options.samples} at batch_size {batch}); lower it, or raise samples"
+            f"`warmup_steps` {options.warmup_steps} is not below the run's {job.steps} steps (`samples` "
+            f"{options.samples} at `batch_size` {batch}); lower it, or raise `samples`"
         )

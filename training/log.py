@@ -197,5 +197,5 @@ def _tensorboard(out: str, done: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise InputError("tensorboard: not installed; pip install 'clipsieve[tensorboard]'") from error
+        raise InputError("`tensorboard`: not installed; pip install 'clipsieve[tensorboard]'") from error
     return SummaryWriter(files.join(out, "tensorboard"), purge_step=done + 1)

@@ -27,7 +27,7 @@ def make_optimizer(strategy: Strategy, options: TrainOptions) -> torch.optim.Opt
         return torch.optim.AdamW(groups, lr=options.peak_learning_rate, betas=options.betas, fused=True)
     if options.weight_decay > _MAX_DECAY_PER_STEP:
         raise InputError(
-            f"weight_decay {options.weight_decay}: with adafactor a step takes this share off the weights; "
+            f"`weight_decay` {options.weight_decay}: with adafactor a step takes this share off the weights; "
             f"give at most {_MAX_DECAY_PER_STEP} (the paper has 1e-4)"
         )
     momentum, beta2_cap = options.betas

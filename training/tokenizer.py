@@ -62,7 +62,7 @@ def train_pieces(captions: Iterable[str], options: TokenizerOptions) -> bytes:
         )
     except RuntimeError as error:
         reason = str(error).rsplit("] ", 1)[-1].strip() or "no caption"
-        raise InputError(f"tokenizer: vocab_size {options.vocab_size}: {reason}") from error
+        raise InputError(f"tokenizer: `vocab_size` {options.vocab_size}: {reason}") from error
     return model.getvalue()
 
 

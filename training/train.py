@@ -1,13 +1,11 @@
-"""Trains a CLIP model on subsets of a shards folder: ``python -m clipsieve.training.train``, or under torchrun.
+"""Trains a CLIP model on subsets of a shards folder, in one process or in those that torchrun starts.
 
 Reads top to bottom: what a run is (`run`) and its loop (`_train`).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 
@@ -18,7 +16,7 @@ from clipsieve.schemas import files
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, read_manifest
-from clipsieve.schemas.options import TrainOptions, parse_options
+from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.checkpoint import CheckpointWriter, load_checkpoint, state_of
 from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader, load_batches
@@ -138,32 +136,5 @@ def _not_finite(job: Job, reader: PairReader, step: int) -> ClipsieveError:
     job.runtime.barrier()
     return ClipsieveError(
         f"{path}: the loss or its gradient is not finite at step {step + 1}; it lists that step's {size} samples; "
-        "lower learning_rate, lengthen warmup_steps or train in fp32, in another folder"
+        "lower `learning_rate`, raise `warmup_steps` or train with `precision` fp32, in another folder"
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: every field of TrainOptions is an option; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m clipsieve.training.train", description=__doc__.splitlines()[0])
-    parser.add_argument("--shards", required=True, help="folder of shards")
-    text = "file of the uids to train on, or FILE=WEIGHT, repeated, to mix several; none: every downloaded pair"
-    parser.add_argument("--subset", action="append", default=[], help=text)
-    parser.add_argument("--out", required=True, help="folder of the model")
-    parser.add_argument("--opt-out", help="list of uids, URLs and domains that must not be used")
-    for name, field in TrainOptions.model_fields.items():
-        values = 2 if name == "betas" else None
-        option = "--" + name.replace("_", "-")
-        text = f"{field.description or name}; {field.default}".replace("%", "%%")
-        parser.add_argument(option, default=argparse.SUPPRESS, nargs=values, help=text)
-    given = vars(parser.parse_args(arguments))
-    shards, subsets, out, opt_out = (given.pop(name) for name in ("shards", "subset", "out", "opt_out"))
-    try:
-        run(shards, subsets, out, parse_options(TrainOptions, given, "command line"), opt_out)
-    except ClipsieveError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,8 +20,12 @@ _OURS_ALONE = ("main_metric", "mean_recall@1")
 
 
 def write_exports(out: str, model: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Write ``eval_results.jsonl``, ``clip_benchmark/`` and ``averages.json`` beside ``results.jsonl``."""
-    files.write_bytes(files.join(out, DATACOMP_NAME), json_lines(datacomp_rows(rows)))
+    """Write ``clip_benchmark/`` and ``averages.json`` next to ``results.jsonl``.
+
+    ``eval_results.jsonl`` too, where a row is of a task of DataComp's.
+    """
+    if of_datacomp := datacomp_rows(rows):
+        files.write_bytes(files.join(out, DATACOMP_NAME), json_lines(of_datacomp))
     files.write_bytes(files.join(out, AVERAGES_NAME), json.dumps(averages(rows), indent=1).encode() + b"\n")
     benchmark = [benchmark_row(model, row) for row in rows]
     for row in benchmark:

@@ -138,7 +138,7 @@ def _embeddings(paths: Sequence[str], tasks: TaskImages | None) -> Iterator[tupl
     for path in paths:
         npz = path.replace(".parquet", ".npz")
         if not files.exists(npz):
-            raise InputError(f"{npz}: no such embeddings, which --method semantic compares; score with --embeddings")
+            raise InputError(f"{npz}: no such embeddings, which method semantic compares; score with --embeddings")
         try:
             yield npz, np.load(io.BytesIO(files.read_bytes(npz)), allow_pickle=False)["img"]
         except (zipfile.BadZipFile, KeyError, ValueError) as error:

@@ -95,7 +95,7 @@ def _rank(paths: list[str], shards: str, scores: str, options: DedupOptions, tas
     is_placed = not {"perceptual", "thumbnail"}.isdisjoint(options.methods)
     pairs = concatenate([read_pairs(path, shards, is_placed) for path in paths])
     if "perceptual" in options.methods and not pairs.has_phash.any():
-        raise InputError(f"{shards}: no phash there, which --method perceptual compares; leave that method out")
+        raise InputError(f"{shards}: no phash there, which method perceptual compares; leave it out of `methods`")
     reference = _reference(scores) if tasks and "semantic" in options.methods else None
     return Ranked(read_task_images(tasks, reference) if tasks else None, pairs, pairs.rank_order())
 
@@ -105,8 +105,8 @@ def _reference(scores: str) -> LoadedModel:
     made = read_manifest(scores)
     if made is None:
         raise InputError(
-            f"{scores}: no manifest names the model of its embeddings, which task images need; leave --method semantic "
-            "or --tasks out"
+            f"{scores}: no manifest names the model of its embeddings, which task images need; leave semantic out of "
+            "`methods`, or leave `tasks` out"
         )
     return load_reference(made.options(ScoreOptions).references[0])
 

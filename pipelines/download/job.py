@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from clipsieve.pipelines.command import run_command
 from clipsieve.pipelines.download.dead_letters import write_dead_letters
 from clipsieve.pipelines.download.graph import download_shards
 from clipsieve.pipelines.download.passes import Pass, plan_passes, write_retry_table
@@ -146,13 +145,6 @@ def _within_budget(done: Manifest, options: DownloadOptions) -> Manifest:
     if share > options.max_failure_share:
         raise BudgetError(
             f"{failed} of {failed + done.counts['success']} pairs failed ({share:.1%}), "
-            f"more than max_failure_share {options.max_failure_share} allows; what was downloaded is kept"
+            f"more than `max_failure_share` {options.max_failure_share} allows; what was downloaded is kept"
         )
     return done
-
-
-if __name__ == "__main__":
-    # Under its own name: worker processes, whose __main__ is another, must find what this module defines.
-    from clipsieve.pipelines.download import job as download
-
-    raise SystemExit(run_command(download.run, ("pairs", "out"), DownloadOptions))

@@ -81,7 +81,7 @@ def watched(out: str, names: Sequence[str], rows: int, max_failure_share: float)
     if broken:
         raise BudgetError(
             f"{broken[0]}; finished shards are kept ({watch.shards_finished:,} of {len(names):,}): "
-            "run again with a larger max_failure_share to go on from there"
+            "run again with a larger `max_failure_share` to resume"
         )
 
 
@@ -89,7 +89,7 @@ def _budget_message(ends: Ends, rows: int, max_failure_share: float) -> str:
     failed, asked = failed_of(ends), asked_of(ends)
     return (
         f"stopped early: {failed:,} of {asked:,} pairs failed so far ({failed / asked:.1%} of them: "
-        f"{', '.join(top_failures(ends))}), more than max_failure_share {max_failure_share} allows of {rows:,} rows"
+        f"{', '.join(top_failures(ends))}), more than `max_failure_share` {max_failure_share} allows of {rows:,} rows"
     )
 
 

@@ -65,7 +65,7 @@ def parse_allowed_hosts(hosts: Sequence[str]) -> AllowedHosts:
     for text in hosts:
         host, colon, port = text.rpartition(":")
         if not (colon and host and port.isascii() and port.isdigit()):
-            raise InputError(f"allow_hosts: {text!r} is not HOST:PORT, as 127.0.0.1:8080")
+            raise InputError(f"`allow_hosts`: {text!r} is not HOST:PORT, as 127.0.0.1:8080")
         address = literal_address(host)
         allowed.add((str(address) if address else host.lower(), int(port)))
     return frozenset(allowed)

@@ -95,7 +95,9 @@ def _connection_failure(cause: Exception, name: str) -> FetchError:
     number = cause.errno if isinstance(cause, OSError) else None
     reason = os.strerror(number) if number else name
     if number in _NO_RESOURCE:
-        raise ClipsieveError(f"this machine cannot open more connections ({reason}): lower concurrency or raise ulimit")
+        raise ClipsieveError(
+            f"this machine cannot open more connections ({reason}): lower `concurrency` or raise ulimit"
+        )
     return FetchError(
         ErrorClass.CONNECTION_ERROR,
         f"connection failed: {reason}",

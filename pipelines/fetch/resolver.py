@@ -182,7 +182,7 @@ class PublicResolver(AbstractResolver):
             )
         except (pycares.AresError, ValueError) as error:
             raise InputError(
-                f"dns_servers: {', '.join(self._servers)!r}: each is ADDRESS or ADDRESS:PORT, as 9.9.9.9"
+                f"`dns_servers`: {', '.join(self._servers)!r}: each is ADDRESS or ADDRESS:PORT, as 9.9.9.9"
             ) from error
 
 

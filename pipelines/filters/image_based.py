@@ -44,7 +44,7 @@ class ImageBased:
         if not isinstance(self.clusters, int) or self.clusters < 1:
             raise InputError(f"rule image_based: {self.clusters!r} is no number of clusters from 1 on")
         if pool.targets is None:
-            raise InputError("rule image_based: name the target set's embeddings (npy, npz or a folder) with --targets")
+            raise InputError("rule image_based: name the target set's embeddings (npy, npz or a folder) with `targets`")
 
     def survey(self, score_files: beam.PCollection[str], pool: Pool, out: str) -> beam.PCollection[str]:
         rows = score_files | "Rows" >> beam.Map(_count_rows) | "All" >> beam.CombineGlobally(sum)

@@ -77,7 +77,7 @@ def parse_rules(texts: Iterable[str]) -> tuple[Rule, ...]:
                 before = rules[rule.reason].text
                 raise InputError(f"rule {text!r}: reason {rule.reason!r} is that of {before!r} too; give it another")
     if not rules:
-        raise InputError("filter: no rule; name one with --rule, as --rule basic (--list shows them)")
+        raise InputError("filter: no rule; name one in `rules`, as basic (`clipsieve filter --list` shows them)")
     return tuple(rules.values())
 
 

@@ -92,7 +92,7 @@ def find_columns(names: Sequence[str], path: str, boxes: str | None = None, sha2
         if twice:
             raise InputError(f"{path}: two columns would be named {twice[0]!r}; rename one of them")
     if boxes is not None and boxes not in rest:
-        raise InputError(f"{path}: bbox_col {boxes!r} is not one of its other columns: {', '.join(rest) or 'none'}")
+        raise InputError(f"{path}: `bbox_col` {boxes!r} is not one of its other columns: {', '.join(rest) or 'none'}")
     return Columns(url, caption, uid, extra, _find(rest, SHA256_NAMES) if sha256 else None, boxes)
 
 
@@ -243,7 +243,7 @@ def _check_types(schema: pa.Schema, columns: Columns, path: str) -> None:
         raise InputError(f"{path}: column {columns.sha256!r} is {dtype}, not text; rename it to have no bytes verified")
     if columns.boxes is not None and not _is_box_list(schema.field(columns.boxes).type):
         dtype = schema.field(columns.boxes).type
-        raise InputError(f"{path}: bbox_col {columns.boxes!r} is {dtype}, not a list of lists of numbers")
+        raise InputError(f"{path}: `bbox_col` {columns.boxes!r} is {dtype}, not a list of lists of numbers")
 
 
 def _is_text(dtype: pa.DataType) -> bool:

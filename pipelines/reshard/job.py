@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
-from clipsieve.pipelines.command import run_command
 from clipsieve.pipelines.engine import runner as engine
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, read_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
@@ -161,7 +160,7 @@ def refuse_missing(found: np.ndarray, folder: str, names: list[str], out: str, a
         np.add.at(times, np.searchsorted(distinct, as_strings(raw[find(distinct, raw)])), 1)
     for wrong, what, hint in (
         (times > 1, "stand twice in the shards", ""),
-        (times == 0, "are missing from the shards", "; --allow-missing leaves such out, unless none is left"),
+        (times == 0, "are missing from the shards", "; `allow_missing` leaves them out, unless none is left"),
     ):
         if wrong.any():
             first = uid_strings(as_raw(distinct[wrong][:1]))[0]
@@ -231,10 +230,3 @@ def _finish(out: str, opened: Manifest, name_format: str, expected: int | None, 
     counts = {"pairs": sum(sizes.values()), "shards": len(sizes)}
     missing = {} if expected is None else {MISSING: expected - counts["pairs"]}
     return manifest.finish(out, opened, counts | missing | left_out, folder_digest(parts))
-
-
-if __name__ == "__main__":
-    # By its own name: worker processes cannot find what a module called __main__ defines.
-    from clipsieve.pipelines.reshard import job as reshard
-
-    raise SystemExit(run_command(reshard.run, ("shards", "subset", "out"), ReshardOptions))

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
-from clipsieve.pipelines.command import run_command
 from clipsieve.pipelines.engine import runner as engine
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, part_of, read_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
@@ -132,10 +131,3 @@ def _parts_of_shard(parquet: str) -> Iterator[Part]:
     embeddings = parquet.removesuffix(".parquet") + ".npz"
     if files.exists(embeddings):
         yield part_of(embeddings)
-
-
-if __name__ == "__main__":
-    # By its own name: worker processes cannot find what a module called __main__ defines.
-    from clipsieve.pipelines.score import job as score
-
-    raise SystemExit(run_command(score.run, ("shards", "out"), ScoreOptions))

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton
 
-from clipsieve.pipelines.command import run_command
 from clipsieve.pipelines.engine import runner as engine
 from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
@@ -206,10 +205,3 @@ def _finish(folder: str, opened: Manifest) -> Manifest:
         listed = {OPTED_OUT: 0} if INPUT_NAME in opened.inputs else {}
         counts = {"pairs": pairs, "eligible": pairs - left_out.total()} | listed | dict(sorted(left_out.items()))
     return manifest.finish(folder, opened, counts, folder_digest(parts))
-
-
-if __name__ == "__main__":
-    # By its own name: worker processes cannot find what a module called __main__ defines.
-    from clipsieve.pipelines.select import job as select
-
-    raise SystemExit(run_command(select.run, ("scores", "out"), SelectOptions))

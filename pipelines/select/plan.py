@@ -152,7 +152,7 @@ def advance(plan: Plan, histogram: Histogram) -> Plan:
             plan = replace(plan, drawing=_drawing_cuts(plan))
         return plan
     plan = replace(plan, drawing=thresholds.advance(plan.drawing, histogram))
-    _refuse_one_hash(plan.drawing or ())
+    _refuse_one_hash(plan)
     return plan
 
 
@@ -266,10 +266,11 @@ def _refuse_one_uid(cuts: tuple[Cut, ...]) -> None:
             raise InputError(f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows")
 
 
-def _refuse_one_hash(cuts: tuple[Cut, ...]) -> None:
+def _refuse_one_hash(plan: Plan) -> None:
     """Of a billion pairs two at one sample's border have one 53-bit hash in one of ten million selections."""
-    for cut in cuts:
+    for cut in plan.drawing or ():
         if cut.missing and len(cut.digits) == DRAWING_DIGITS:
             raise InputError(
-                "two pairs at the border of a sample have one seeded hash; if no uid stands twice, choose another seed"
+                f"hash collision at a sample boundary (seed {plan.options.seed}): choose another `seed`, "
+                "unless a uid is duplicated"
             )

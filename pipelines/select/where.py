@@ -59,7 +59,7 @@ class Where:
             truth = pc.fill_null(_truth(self.tree, rows), False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: where {self.text!r} does not suit its columns: {reason}") from error
+            raise InputError(f"{path}: `where` {self.text!r} does not suit its columns: {reason}") from error
         return np.asarray(truth.to_numpy(zero_copy_only=False))
 
 
@@ -69,14 +69,14 @@ def parse_where(text: str) -> Where:
     try:
         tree = ast.parse(text.strip() or "True", mode="eval").body
     except (SyntaxError, ValueError) as error:
-        raise InputError(f"where: {text!r} is not a condition: {error}") from error
+        raise InputError(f"`where`: {text!r} is not a condition: {error}") from error
     nodes = list(ast.walk(tree))
     for node in nodes:
         if not isinstance(node, _SYNTAX):
-            raise InputError(f"where: {ast.unparse(node) or text!r} is more than a condition on columns may hold")
+            raise InputError(f"`where`: {ast.unparse(node) or text!r} is more than a condition on columns may hold")
     columns = tuple(dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name)))
     if text.strip() and not columns:
-        raise InputError(f"where: {text!r} names no column")
+        raise InputError(f"`where`: {text!r} names no column")
     return Where(text, tree, columns)
 
 

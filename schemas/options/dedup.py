@@ -18,9 +18,9 @@ class DedupOptions(Options):
         description="exact (bytes, uid), perceptual (hashes), thumbnail (pixels; finds crops) or semantic (embeddings)",
     )
     max_hamming: Annotated[int, Field(ge=0, le=12)] = Field(
-        4, description="perceptual: most bits of 64 in which two hashes may differ"
+        4, description="perceptual: most bits, of 64, in which two hashes may differ"
     )
     min_cosine: Annotated[float, Field(gt=0, le=1)] = Field(
         0.97, description="semantic: least cosine of two image embeddings"
     )
-    seed: Seed = Field(0, description="decides the clusters in which near vectors are looked for")
+    seed: Seed = Field(0, description="seed of the clusters in which near vectors are searched")

@@ -16,19 +16,20 @@ class EvaluateOptions(Options):
 
     tasks: Names = Field(
         (),
-        description="tasks under --data, by folder or DataComp's name, commas between; none: all that are there",
+        description="tasks of the data folder, by folder or DataComp's name, separated by commas; none: all of them",
         json_schema_extra={"flag": "--tasks"},
     )
     protocols: Names = Field(
         ("zeroshot", "retrieval", "multilabel"),
-        description="what is done with each task that it fits, commas between: zeroshot, retrieval, multilabel, and "
-        "where there is a training split linear_probe, few_shot_5, few_shot_10",
+        description="separated by commas, each run on the tasks that it fits: zeroshot, retrieval, multilabel; and "
+        "on tasks with a training split linear_probe, few_shot_5, few_shot_10",
         json_schema_extra={"flag": "--protocols"},
     )
     preset: Literal["openclip", "paper"] = Field(
         "openclip", description="openclip: the model's own preprocessing; paper: big_vision's, and its prompts"
     )
     prompts: str = Field(
-        "own", description="own (the task folder's), openai (80), simple (7), name, or a file of templates with {c}"
+        "own",
+        description="prompts: own (the task folder's), openai (80), simple (7), name, or a file of templates with {c}",
     )
-    batch_size: Positive = 128
+    batch_size: Positive = Field(128, description="images or texts in a forward pass")

@@ -12,5 +12,5 @@ class FilterOptions(Options):
 
     rules: tuple[str, ...] = Field(
         ("basic",),
-        description='a named rule or set, as basic, or a condition, as "few_words: caption_words > 4"; see --list',
+        description='a named rule or set of rules (basic), or a condition ("few_words: caption_words > 4"); see --list',
     )

@@ -26,13 +26,17 @@ class SelectOptions(Options):
 
     may_change = frozenset({"subsets"})
 
-    fractions: tuple[Fraction, ...] = Field((20, 40, 60, 80), description="percentages of the pairs that score best")
-    sizes: tuple[Count, ...] = Field((), description="pairs in each nested sample, as 250 or 10M")
-    combinations: tuple[str, ...] = Field((), description="samples within a subset: top40_10M is 10M of the best 40%")
-    seed: Seed = Field(0, description="decides which pairs are drawn")
-    score_column: str = Field("similarity", description="column of the score files that ranks the pairs")
-    where: str = Field("", description="condition on their columns, as \"original_width >= 200 and language == 'en'\"")
-    subsets: bool = Field(True, description="write each subset and sample beside the selection table")
+    fractions: tuple[Fraction, ...] = Field(
+        (20, 40, 60, 80), description="subsets to cut, each a percentage of the pairs with the best scores"
+    )
+    sizes: tuple[Count, ...] = Field((), description="pairs in each nested sample, for example 250 or 10M")
+    combinations: tuple[str, ...] = Field((), description="samples of a subset: top40_10M is 10M pairs of the best 40%")
+    seed: Seed = Field(0, description="seed of the draw of the samples")
+    score_column: str = Field("similarity", description="column of the score files by which the pairs are ranked")
+    where: str = Field(
+        "", description="condition on their columns, for example \"original_width >= 200 and language == 'en'\""
+    )
+    subsets: bool = Field(True, description="write the files of each subset and sample, not the selection table alone")
 
     @field_validator("fractions")
     @classmethod

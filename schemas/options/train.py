@@ -27,59 +27,86 @@ class TrainOptions(Options):
     )
     """The last two are paths; the manifest's inputs say what lies there."""
 
-    tower: str = Field("vit-tiny-64", description="a tower of training/towers, or the path of an open_clip config")
-    samples: Count = Field(100_000, description="samples seen in the whole run, as 100000 or 10M")
-    batch_size: Positive = Field(256, description="pairs in a step over all processes")
-    optimizer: Literal["adamw", "adafactor"] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="at its peak")
-    learning_rate_batch: Positive | None = Field(
-        None, description="batch size that learning_rate is given for, as CLIPA's 256; none: the run's own"
+    tower: str = Field(
+        "vit-tiny-64",
+        description="name of a tower (`clipsieve towers` lists them), or the path of an open_clip configuration",
     )
-    weight_decay: Annotated[float, Field(ge=0)] = 0.2
-    betas: tuple[float, float] = (0.9, 0.98)
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
-    grad_clip: Annotated[float, Field(gt=0)] | None = 1.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    strategy: Literal["clip", "siglip", "slip"] = Field("clip", description="the loss: CLIP's, SigLIP's or SLIP's")
+    samples: Count = Field(100_000, description="samples seen in the whole run, for example 100000 or 10M")
+    batch_size: Positive = Field(256, description="pairs in a step, over all processes")
+    optimizer: Literal["adamw", "adafactor"] = Field("adamw", description="AdamW, or big_vision's Adafactor")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(
+        1e-3, description="learning rate at its peak, after the warm-up"
+    )
+    learning_rate_batch: Positive | None = Field(
+        None, description="batch size for which `learning_rate` is given, 256 in CLIPA; none: the run's own"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.2,
+        description="weight decay: of adamw times the learning rate, of adafactor a share of the weights in each step",
+    )
+    betas: tuple[float, float] = Field(
+        (0.9, 0.98), description="decay rates of the optimizer's averages of the gradient and of its square"
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        50, description="steps in which the learning rate rises linearly from 0 to its peak; a cosine to 0 follows"
+    )
+    grad_clip: Annotated[float, Field(gt=0)] | None = Field(
+        1.0, description="largest norm of the gradient, which is scaled down to it; none: no clipping"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="precision of the towers' computation (bf16: autocast); weights and optimizer state are fp32",
+    )
+    strategy: Literal["clip", "siglip", "slip"] = Field("clip", description="loss: CLIP's, SigLIP's or SLIP's")
     slip_width: Positive = Field(4096, description="hidden width of SLIP's head")
     augment: Literal["none", "crop", "crop_flip", "randaugment", "stacked_randaugment"] = Field(
-        "none", description="none (resize alone), crop (SLIP's), crop_flip, randaugment or stacked_randaugment"
+        "none", description="augmentation of the images; none: they are resized only; crop: SLIP's random crop"
     )
     initial: str | None = Field(
-        None, description="model that the weights come from, a model folder or open_clip:MODEL@FILE; none: new weights"
+        None, description="model to start from, a model folder or open_clip:MODEL@FILE; none: new weights"
     )
     tokenizer: str | None = Field(
-        None, description="SentencePiece model, as `clipsieve tokenizer` makes one; none: as the tower says, or CLIP's"
+        None, description="SentencePiece model, made by `clipsieve tokenizer`; none: the tower's own, or CLIP's"
     )
-    canonicalize: bool = Field(False, description="captions in lower case, without punctuation, as big_vision has them")
-    image_size: Positive | None = Field(None, description="pixels of the tower's input; none: as the tower says")
-    context_length: Positive | None = Field(None, description="tokens of the text tower; none: as the tower says")
+    canonicalize: bool = Field(
+        False, description="turn captions into lower case without punctuation, as big_vision does"
+    )
+    image_size: Positive | None = Field(None, description="side of the tower's input in pixels; none: the tower's own")
+    context_length: Positive | None = Field(None, description="tokens of the text tower's input; none: the tower's own")
     image_mask: Literal["none", "random", "grid", "block"] = Field(
-        "none", description="patches that a ViT trains on: random is FLIP's; grid keeps 1 of 4; block keeps a square"
+        "none",
+        description="which patches a ViT drops in training: random (FLIP); grid keeps 1 of 4; block keeps a square",
     )
     image_mask_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.5, description="share of the patches that a random or block mask drops"
     )
     text_mask: Literal["truncate", "random", "block", "syntax"] = Field(
-        "truncate", description="which tokens of a caption longer than the context the tower sees (CLIPA)"
+        "truncate", description="which tokens are kept of a caption that is longer than the context (CLIPA)"
     )
-    lock_image: bool = Field(False, description="train the text tower alone, on an initial image tower (LiT)")
-    accumulate: Positive = Field(1, description="micro-batches that a step's batch is computed in, with one loss")
-    workers: Positive = Field(1, description="decoding threads")
+    lock_image: bool = Field(
+        False, description="train the text tower only; the image tower stays as in `initial` (LiT)"
+    )
+    accumulate: Positive = Field(
+        1, description="micro-batches into which a step's batch is cut; the loss is that of the whole batch"
+    )
+    workers: Positive = Field(1, description="threads that decode images, per process")
     parallel: Literal["ddp", "fsdp"] = Field(
-        "ddp", description="what several processes share: the batch (ddp), or weights and optimizer state too (fsdp)"
+        "ddp",
+        description="what is split over the processes: the batch (ddp), or weights and optimizer state too (fsdp)",
     )
     checkpoint_activations: bool = Field(
-        False, description="keep each layer's input alone and compute the layer again for its gradient"
+        False, description="store only each layer's input, and compute the layer again for its gradient"
     )
-    compile: bool = Field(False, description="compile the towers' layers with torch.compile")
-    collective_timeout: Seconds = Field(600.0, description="seconds that a process waits for the others")
-    checkpoint_steps: Positive = Field(500, description="steps between checkpoints, at most")
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(10.0, description="minutes between checkpoints, at most")
-    any_code: bool = Field(False, description="go on from a checkpoint that another version of the trainer wrote")
-    log_steps: Positive = Field(20, description="steps between log lines")
+    compile: bool = Field(False, description="compile the towers' layers by torch.compile")
+    collective_timeout: Seconds = Field(
+        600.0, description="seconds that a process waits for the others before it gives up"
+    )
+    checkpoint_steps: Positive = Field(500, description="most steps between two checkpoints")
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(10.0, description="most minutes between two checkpoints")
+    any_code: bool = Field(False, description="resume from a checkpoint that another version of the trainer wrote")
+    log_steps: Positive = Field(20, description="steps between two lines of the log")
     tensorboard: bool = Field(False, description="write the log to OUT/tensorboard too")
-    seed: Seed = 0
+    seed: Seed = Field(0, description="seed of the new weights, the order of the samples, augmentations and masks")
 
     @property
     def peak_learning_rate(self) -> float:
@@ -89,5 +116,7 @@ class TrainOptions(Options):
     @model_validator(mode="after")
     def _views_of_slip(self) -> TrainOptions:
         if self.strategy == "slip" and self.augment in ("none", "randaugment"):
-            raise ValueError("strategy slip compares crops: give augment crop (the paper's), or another that crops")
+            raise ValueError(
+                "`strategy` slip compares crops: set `augment` to crop (the paper's) or another that crops"
+            )
         return self

@@ -169,7 +169,7 @@ def test_names_may_stand_in_one_word_and_unknown_ones_are_refused(tmp_path, mode
     assert EvaluateOptions(tasks="things,drawn").tasks == ("things", "drawn")
     with pytest.raises(InputError, match="no task 'other' there"):
         run(model_folder, data, str(tmp_path / "out"), EvaluateOptions(tasks=("other",)))
-    with pytest.raises(InputError, match="protocols: 'guess' is not one of zeroshot, retrieval"):
+    with pytest.raises(InputError, match="`protocols`: 'guess' is not one of zeroshot, retrieval"):
         run(model_folder, data, str(tmp_path / "out"), EvaluateOptions(protocols=("guess",)))
     assert not (tmp_path / "out").exists()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 
 from clipsieve.evaluation.evaluate import run
 from clipsieve.schemas.options import EvaluateOptions
+from tests.commands import torchrun
 
 PROTOCOLS = ("zeroshot", "retrieval", "linear_probe", "few_shot_5")
 KEYS = ("drawn", "shades", "shades.linear_probe", "shades.few_shot_5")
@@ -71,32 +71,19 @@ def test_the_number_of_workers(tmp_path, model_folder, data, one):
     assert_alike(one, tmp_path / "other")
 
 
-def torchrun(out, model, data):
+def evaluate_in_two_processes(out, model, data):
     """The command in two processes, as torchrun starts them."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clipsieve", "evaluate"]
-    arguments = [
-        "--model",
-        model,
-        "--data",
-        data,
-        "--out",
-        out,
-        "--batch-size",
-        "4",
-        "--protocols",
-        ",".join(PROTOCOLS),
-    ]
+    paths = ["--model", model, "--data", data, "--out", out]
+    command = [*torchrun(2), "evaluate", *paths, "--batch-size", "4", "--protocols", ",".join(PROTOCOLS)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *launcher, *arguments], env=environment, capture_output=True, text=True, timeout=300
-    )
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def test_the_number_of_ranks(tmp_path, model_folder, data, one, noise_images, write_zero_shot):
     """With a task that fails on the second rank alone, on which both pass over it."""
     images = [*noise_images(3), b"no image"]
     write_zero_shot(Path(data) / "wds_undecodable", images, [0, 1, 0, 1], ("cat", "dog"))
-    done = torchrun(str(tmp_path / "other"), model_folder, data)
+    done = evaluate_in_two_processes(str(tmp_path / "other"), model_folder, data)
     assert done.returncode == 1, done.stderr
     assert "undecodable: failed: " in done.stderr and "sample s0000003: not a readable image" in done.stderr
     assert "1 of 3 tasks failed (undecodable)" in done.stderr

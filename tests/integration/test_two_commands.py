@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
+from tests.commands import CLIPSIEVE
 
 WAIT = 60
 
@@ -65,7 +66,7 @@ def test_a_second_download_into_a_folder_is_refused(web: Web, tmp_path: Path) ->
     rows = {"url": [f"http://{web.address}/{n}.png" for n in range(3)], "caption": ["a", "b", "c"]}
     pq.write_table(pa.table(rows), tmp_path / "pairs.parquet")
     out = tmp_path / "shards"
-    command = [sys.executable, "-m", "clipsieve", "download", "--pairs", str(tmp_path / "pairs.parquet"), "--out"]
+    command = [CLIPSIEVE, "download", "--pairs", str(tmp_path / "pairs.parquet"), "--out"]
     options = ["--allow-host", web.address, "--read-timeout", str(WAIT), "--total-timeout", str(WAIT)]
     options += ["--no-robots-txt", "--", "--runner=FnApiRunner"]
     with subprocess.Popen([*command, str(out), *options], stderr=subprocess.DEVNULL) as first:

@@ -90,9 +90,9 @@ def test_a_domain_may_leave_nothing(run_dir: Path, tiny_model: Path) -> None:
 
 def test_another_list_on_a_folder_is_refused(run_dir: Path, uids: list[str], tiny_model: Path) -> None:
     score_run(run_dir, tiny_model, write_list(run_dir, uids[0]))
-    with pytest.raises(InputError, match=r"opt_out was '[0-9a-f]{64}', now '[0-9a-f]{64}'"):
+    with pytest.raises(InputError, match=r"`opt_out` was '[0-9a-f]{64}', now '[0-9a-f]{64}'"):
         score_run(run_dir, tiny_model, write_list(run_dir, uids[0], uids[1]))
-    with pytest.raises(InputError, match=r"opt_out was '[0-9a-f]{64}', now None"):
+    with pytest.raises(InputError, match=r"`opt_out` was '[0-9a-f]{64}', now None"):
         score_run(run_dir, tiny_model, None)
 
 

@@ -34,13 +34,13 @@ def test_what_was_finished_is_found_again(tmp_path):
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path):
     manifest.begin(str(tmp_path), SCORE, {"shards": "abc"})
-    with pytest.raises(InputError, match=r"half done .*batch_size was 8, now 16"):
+    with pytest.raises(InputError, match=r"half done .*`batch_size` was 8, now 16"):
         manifest.begin(str(tmp_path), ScoreOptions(batch_size=16), {"shards": "abc"})
 
 
 def test_another_input_is_refused_with_the_difference(tmp_path):
     finished(tmp_path)
-    with pytest.raises(InputError, match=r"done with another .*shards was 'abc', now 'def'"):
+    with pytest.raises(InputError, match=r"done with another .*`shards` was 'abc', now 'def'"):
         manifest.begin(str(tmp_path), SCORE, {"shards": "def"})
 
 
@@ -49,7 +49,7 @@ def test_a_field_that_came_later_has_its_default_in_an_older_folder(tmp_path):
     recipe = DownloadOptions(shard_size=10)
     manifest.begin(str(tmp_path), recipe, {"pairs": "abc"})
     edit(tmp_path / "_manifest", recipe={"shard_size": 10, "image_size": 256})
-    with pytest.raises(InputError, match=r"input: encode_format was 'jpg', now 'webp'\. "):
+    with pytest.raises(InputError, match=r"input: `encode_format` was 'jpg', now 'webp'\. "):
         manifest.begin(str(tmp_path), DownloadOptions(shard_size=10, encode_format="webp"), {"pairs": "abc"})
     assert manifest.begin(str(tmp_path), recipe, {"pairs": "abc"}).recipe == recipe
 
@@ -182,7 +182,7 @@ def test_a_complete_folder_is_opened_again_when_its_input_has_grown(tmp_path):
     assert not opened.complete and opened.inputs == {"shards": "new"} and opened.earlier == [done]
     again = manifest.begin(str(tmp_path), SCORE, {"shards": "newest"}, {"shards": ["abc", "new"]})
     assert again.inputs == {"shards": "newest"} and again.earlier == [done]
-    with pytest.raises(InputError, match=r"half done .*shards was 'newest', now 'other'"):
+    with pytest.raises(InputError, match=r"half done .*`shards` was 'newest', now 'other'"):
         manifest.begin(str(tmp_path), SCORE, {"shards": "other"}, grown)
 
 

@@ -64,7 +64,7 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_file_and_field(tmp_pat
         (
             TrainOptions,
             {"strategy": "slip"},
-            "x: strategy slip compares crops: give augment crop (the paper's), or another that crops",
+            "x: `strategy` slip compares crops: set `augment` to crop (the paper's) or another that crops",
         ),
         (
             TrainOptions,
@@ -74,7 +74,7 @@ def test_a_wrong_recipe_is_refused_in_one_line_that_names_file_and_field(tmp_pat
         (
             Recipe,
             {"pairs": "p", "train": [{"name": "a", "strategy": "slip"}]},
-            "x: train.0: strategy slip compares crops: give augment crop (the paper's), or another that crops",
+            "x: train.0: `strategy` slip compares crops: set `augment` to crop (the paper's) or another that crops",
         ),
         (
             SelectOptions,

@@ -10,10 +10,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.options import TrainOptions
 from clipsieve.training import train
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -60,8 +61,8 @@ class _Killer:
             os.kill(self.victim, signal.SIGKILL)
 
 
-def run_until(world: int, arguments: Sequence[str], moment: Moment | None) -> list[int | None]:
-    """Run ``clipsieve.training.train`` with ``arguments`` in ``world`` processes; returns their exit statuses.
+def run_until(world: int, shards: str, out: str, options: TrainOptions, moment: Moment | None) -> list[int | None]:
+    """Train in ``world`` processes, as torchrun would start them; returns their exit statuses.
 
     The first process watches for the moment, and kills itself or the other.
     """
@@ -73,16 +74,24 @@ def run_until(world: int, arguments: Sequence[str], moment: Moment | None) -> li
     for rank in reversed(range(world)):  # the first one comes last, and is told whom to kill
         ranked = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         victim = processes[0].pid if moment and moment.rank and processes else None
-        processes.append(CONTEXT.Process(target=_train, args=(arguments, ranked, None if rank else moment, victim)))
+        processes.append(
+            CONTEXT.Process(target=_train, args=((shards, (), out, options), ranked, None if rank else moment, victim))
+        )
         processes[-1].start()
     for process in processes:
         process.join(TIMEOUT)
     return [process.exitcode for process in reversed(processes)]
 
 
-def _train(arguments: Sequence[str], environment: dict[str, str], moment: Moment | None, victim: int | None) -> None:
+def _train(
+    run: tuple[str, str, TrainOptions], environment: dict[str, str], moment: Moment | None, victim: int | None
+) -> None:
     os.environ.update(environment)
     killer = _Killer(moment.kind if moment else "", [moment.count if moment else 0], victim or os.getpid())
     sys.stderr = killer
     sys.addaudithook(killer.audit)
-    sys.exit(train.main(arguments))
+    shards, out, options = run
+    try:
+        train.run(shards, (), out, options)
+    except ClipsieveError as error:
+        sys.exit(error.exit_status)

@@ -102,7 +102,7 @@ def test_another_tokenizer_than_the_initial_models_is_refused(train, flags, tmp_
 
 def test_a_checkpoint_of_another_recipe_or_in_pieces_is_refused_and_kept(train, half_done):
     before = checkpoints(half_done)
-    assert "seed was 0, now 1" in complaint(train(seed=1))
+    assert "--seed was 0, now 1" in complaint(train(seed=1))
     assert checkpoints(half_done) == before
     last = half_done / "checkpoints" / max(before)
     last.write_bytes(before[last.name][:-100])

@@ -92,7 +92,7 @@ def changed(tower, half, **settings):
     [
         ("vision_cfg", {"layers": 2}, r"its weights are not those of tower 'other': visual.*resblocks.1.* is missing"),
         ("vision_cfg", {"patch_size": 4}, r"visual.conv1.weight is \[32, 3, 8, 8\], not \[32, 3, 4, 4\]"),
-        ("text_cfg", {"vocab_size": 700}, "its tokenizer is not that of tower 'other'; give the same tokenizer"),
+        ("text_cfg", {"vocab_size": 700}, "its tokenizer is not that of tower 'other'; give the same `tokenizer`"),
         ("text_cfg", {"tokenizer_kwargs": {"clean": "canonicalize"}}, "its tokenizer is not that of tower 'other'"),
     ],
 )
@@ -103,7 +103,7 @@ def test_another_architecture_or_tokenizer_is_refused(trained, tower, half, sett
 
 def test_a_locked_tower_needs_trained_weights(trained, tower):
     locked = TrainOptions(lock_image=True)
-    with pytest.raises(InputError, match=r"lock_image: tower .* would stay as random as it is made; give initial"):
+    with pytest.raises(InputError, match=r"`lock_image` needs a trained image tower, and .* are random: set `initial`"):
         refuse_untrained_lock(tower, locked)
     refuse_untrained_lock(tower, TrainOptions())
     refuse_untrained_lock(tower, TrainOptions(lock_image=True, initial=trained))

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipsieve.schemas.models import WEIGHTS_NAME
+from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 from tests.training.kills import KINDS, Moment, run_until
 
@@ -22,9 +23,9 @@ def train(shards, tower_file):
     """train(world, out, moment): one start of the run, to its end or to the moment."""
 
     def start(world, out, moment=None):
-        flags = {"shards": shards, "tower": tower_file, "samples": STEPS * BATCH, "batch-size": BATCH, "out": out}
-        flags |= {"warmup-steps": 1, "log-steps": 1, "checkpoint-steps": 2, "augment": "crop_flip"}
-        return run_until(world, [f"--{name}={value}" for name, value in flags.items()], moment)
+        small = {"tower": tower_file, "samples": STEPS * BATCH, "batch_size": BATCH, "augment": "crop_flip"}
+        options = TrainOptions(**small, warmup_steps=1, log_steps=1, checkpoint_steps=2)
+        return run_until(world, shards, str(out), options, moment)
 
     return start
 

@@ -100,6 +100,6 @@ def test_tensorboard_shows_the_rows(make, tmp_path):
 
 def test_without_tensorboard_the_extra_is_named(make, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(InputError, match=r"tensorboard: not installed; pip install 'clipsieve\[tensorboard\]'"):
+    with pytest.raises(InputError, match=r"`tensorboard`: not installed; pip install 'clipsieve\[tensorboard\]'"):
         make(Progress(), True)
     assert not Path(tmp_path, "tensorboard").exists()

@@ -137,7 +137,7 @@ def test_adamw_decays_by_the_learning_rate_and_spares_the_bias():
 
 
 def test_adamws_default_decay_is_refused_under_adafactor():
-    with pytest.raises(InputError, match=r"weight_decay 0.2: with adafactor .* give at most 0.01"):
+    with pytest.raises(InputError, match=r"`weight_decay` 0.2: with adafactor .* give at most 0.01"):
         optimizer_of(OneMatrix(), TrainOptions(optimizer="adafactor"))
 
 

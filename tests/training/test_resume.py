@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from clipsieve.schemas.models import WEIGHTS_NAME
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 from clipsieve.training.train import SIGTERM_STATUS
+from tests.commands import CLIPSIEVE
 
 WORLD = 2
 STEPS, BATCH = 9, 12
@@ -33,12 +33,7 @@ def start(shards, tower_file):
             port = str(free.getsockname()[1])
         flags = {"shards": shards, "tower": tower_file, "samples": STEPS * BATCH, "batch-size": BATCH, "out": out}
         flags |= {"warmup-steps": 1, "log-steps": 1, "checkpoint-steps": 2, "augment": "crop_flip"} | options
-        command = [
-            sys.executable,
-            "-m",
-            "clipsieve.training.train",
-            *(f"--{name}={value}" for name, value in flags.items()),
-        ]
+        command = [CLIPSIEVE, "train", *(f"--{name}={value}" for name, value in flags.items())]
         common = {"WORLD_SIZE": str(WORLD), "LOCAL_WORLD_SIZE": str(WORLD), "MASTER_ADDR": "127.0.0.1"}
         for rank in range(WORLD):
             ranked = {**os.environ, **common, "MASTER_PORT": port, "RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -97,5 +92,7 @@ def test_a_process_that_is_gone_or_silent_ends_the_other_with_a_clear_error(star
     _, said = processes[0].communicate(timeout=60)
     assert processes[0].returncode == 1 and time.monotonic() - ended < 3 * TIMEOUT
     last = said.splitlines()[-1]
-    assert re.fullmatch(r"error: process 0 of 2: another process is gone, or silent for 8 s; .* last checkpoint", last)
+    assert re.fullmatch(
+        r"clipsieve: process 0 of 2: another process is gone, or silent for 8 s; .* last checkpoint", last
+    )
     assert list(Path(tmp_path, "out", "checkpoints").glob("*.safetensors"))

@@ -58,7 +58,7 @@ def test_a_folder_tells_what_it_was_made_from_and_is_made_once(shards, rows, tmp
     written = Path(out, "spiece.model").stat().st_mtime_ns
     assert run(iter(()), {"shards": shards}, out, options) == manifest
     assert Path(out, "spiece.model").stat().st_mtime_ns == written
-    with pytest.raises(InputError, match="done with another recipe or input: vocab_size was 22, now 40"):
+    with pytest.raises(InputError, match="done with another recipe or input: `vocab_size` was 22, now 40"):
         run(iter(()), {"shards": shards}, out, TokenizerOptions(vocab_size=40))
 
 

@@ -27,7 +27,8 @@ from clipsieve.schemas.samples import iter_samples
 from clipsieve.schemas.tables import SUBSET, TRAIN_LOG, TRAIN_LOG_NAME, read_table, write_table
 from clipsieve.training.data.order import make_order
 from clipsieve.training.data.plan import plan_samples
-from clipsieve.training.train import SIGTERM_STATUS, main, run
+from clipsieve.training.train import SIGTERM_STATUS, run
+from tests.commands import torchrun
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_finished_run_is_left_as_it_is(shards, options, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert run(shards, (), str(out), options) == first
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
-    with pytest.raises(InputError, match="done with another recipe or input: seed was 0, now 1"):
+    with pytest.raises(InputError, match="done with another recipe or input: `seed` was 0, now 1"):
         run(shards, (), str(out), options.model_copy(update={"seed": 1}))
 
 
@@ -133,7 +134,7 @@ def test_a_run_that_sigterm_stopped_goes_on_bit_by_bit(shards, options, tmp_path
     assert end.value.code == SIGTERM_STATUS
     assert sorted(losses(stopped)) == list(range(1, 8))
     assert json.loads(Path(stopped, "manifest.json").read_text())["status"] == "running"
-    with pytest.raises(InputError, match="half done with another recipe or input: samples was 120, now 240"):
+    with pytest.raises(InputError, match="half done with another recipe or input: `samples` was 120, now 240"):
         run(shards, (), stopped, options.model_copy(update={"samples": 240}))
     assert run(shards, (), stopped, options).digest == digest
     assert losses(stopped) == losses(whole)
@@ -155,17 +156,14 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(shards, options, tmp_
     assert losses(killed) == losses(whole)
 
 
-def test_two_processes_train_as_one(shards, tower_file, tmp_path):
+def test_two_processes_train_as_one(shards, tower_file, tmp_path, status_of):
     arguments = ["--shards", shards, "--tower", tower_file, "--samples", "60", "--batch-size", "12"]
     arguments += ["--warmup-steps", "1", "--log-steps", "1", "--augment", "crop_flip", "--out"]
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    job = subprocess.run(
-        [*launcher, "-m", "clipsieve.training.train", *arguments, two], capture_output=True, text=True, timeout=240
-    )
+    job = subprocess.run([*torchrun(2), "train", *arguments, two], capture_output=True, text=True, timeout=240)
     assert job.returncode == 0, job.stderr
     assert len(re.findall(r"^step \d/5 ", job.stderr, re.MULTILINE)) == 5
-    assert main([*arguments, one]) == 0
+    assert status_of("train", *arguments, one) == 0
     for step, expected in losses(one).items():
         assert losses(two)[step] == pytest.approx(expected, rel=1e-5)
     other = weights(two)
@@ -202,9 +200,9 @@ def test_a_mixture_of_subsets_is_trained_on_by_its_weights(shards, rows, options
     ]
     assert manifest.counts["pairs"] == 30
     assert 25 <= manifest.counts["unique_samples"] <= 30
-    with pytest.raises(InputError, match=r"input: subset was 'a=0.7,b=0.3', now 'a=0.7,b=1'"):
+    with pytest.raises(InputError, match=r"input: `subset` was 'a=0.7,b=0.3', now 'a=0.7,b=1'"):
         run(shards, [mixture[0], mixture[1].partition("=")[0]], str(tmp_path / "model"), options)
-    with pytest.raises(InputError, match=r"subset .*=-1': the weight must be more than 0, as FILE=0.7"):
+    with pytest.raises(InputError, match=r"`subset` .*=-1': the weight must be more than 0, as FILE=0.7"):
         run(shards, [f"{tmp_path}/a.parquet=-1"], str(tmp_path / "other"), options)
 
 
@@ -220,26 +218,17 @@ def test_a_run_leaves_its_ledger(shards, options, tmp_path):
 @pytest.mark.parametrize(
     "change, complaint",
     [
-        ({"batch_size": 47, "samples": 470}, "46 samples to train on, fewer than a batch_size of 47"),
+        ({"batch_size": 47, "samples": 470}, "46 samples to train on, fewer than a `batch_size` of 47"),
         (
             {"warmup_steps": 10},
-            r"warmup_steps 10 is not below the run's 10 steps \(samples 120 at batch_size 12\)",
+            r"`warmup_steps` 10 is not below the run's 10 steps \(`samples` 120 at `batch_size` 12\)",
         ),
-        ({"samples": 11, "warmup_steps": 0}, "warmup_steps 0 is not below the run's 0 steps"),
-        ({"optimizer": "adafactor"}, "weight_decay 0.2: with adafactor"),
-        ({"tower": "vit-gigantic"}, "tower 'vit-gigantic': neither a file nor one of"),
+        ({"samples": 11, "warmup_steps": 0}, "`warmup_steps` 0 is not below the run's 0 steps"),
+        ({"optimizer": "adafactor"}, "`weight_decay` 0.2: with adafactor"),
+        ({"tower": "vit-gigantic"}, "`tower` 'vit-gigantic': neither a file nor one of"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(shards, options, tmp_path, change, complaint):
     with pytest.raises(InputError, match=complaint):
         run(shards, (), str(tmp_path / "model"), options.model_copy(update=change))
     assert not (tmp_path / "model").exists()
-
-
-def test_the_command_line_says_in_one_line_what_is_wrong(shards, tower_file, tmp_path, capsys):
-    out = str(tmp_path / "model")
-    assert main(["--shards", shards, "--out", out, "--tower", tower_file, "--batch-size", "many"]) == 2
-    assert main(["--shards", shards, "--out", out, "--tower", tower_file]) == 2
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("error: command line: batch_size: ") and "(got 'many')" in first
-    assert second == f"error: {shards}: 46 samples to train on, fewer than a batch_size of 256"

@@ -78,12 +78,12 @@ def dry_run(options: TrainOptions, devices: int) -> DryRun:
     Its tokenizer and initial weights need not be there yet.
     """
     if options.batch_size % devices:
-        raise InputError(f"batch_size {options.batch_size} does not divide by {devices} devices")
+        raise InputError(f"`batch_size` {options.batch_size} does not divide by {devices} devices")
     refuse_untrained_lock(load_tower(options.tower), options)
     image_tokens, text_tokens, cost, memory = _size(TrainOptions(**options.model_dump(include=set(_SIZES))), devices)
     run = DryRun(options, devices, image_tokens, text_tokens, cost, memory)
     if options.warmup_steps >= run.steps:
-        raise InputError(f"warmup_steps {options.warmup_steps} is not below the run's {run.steps} steps")
+        raise InputError(f"`warmup_steps` {options.warmup_steps} is not below the run's {run.steps} steps")
     return run
 
 

@@ -56,14 +56,14 @@ def install_mask(model: ClipModel, tower: Tower, options: TrainOptions) -> tuple
     if not isinstance(visual, VisionTransformer):
         kind = tower.model_cfg["vision_cfg"].get("timm_model_name", type(visual).__name__)
         raise InputError(
-            f"image_mask {options.image_mask}: tower {tower.name!r} is a {kind}, whose layers need the whole grid of "
-            "patches; take a ViT tower, or image_mask none"
+            f"`image_mask` {options.image_mask}: tower {tower.name!r} is a {kind}, whose layers need the whole grid of "
+            "patches; take a ViT tower, or `image_mask` none"
         )
     rows, columns = visual.grid_size
     if options.image_mask == "grid" and (rows % 2 or columns % 2):
         raise InputError(
-            f"image_mask grid: tower {tower.name!r} has {rows} x {columns} patches, which do not divide into cells of "
-            "2 x 2; take another image_size or mask"
+            f"`image_mask` grid: tower {tower.name!r} has {rows} x {columns} patches, which do not divide into cells "
+            "of 2 x 2; take another `image_size` or mask"
         )
     visual.patch_dropout = PatchMask()
     return visual.patch_dropout, (rows, columns)

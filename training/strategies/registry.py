@@ -29,7 +29,7 @@ def make_strategy(options: TrainOptions, tower: Tower, model: ClipModel, runtime
     norms = torch.nn.modules.batchnorm._BatchNorm
     if options.accumulate > 1 and any(isinstance(module, norms) for module in model.modules()):
         raise InputError(
-            f"accumulate {options.accumulate}: the batch norms of tower {tower.name!r} would see micro-batches, not "
+            f"`accumulate` {options.accumulate}: the batch norms of tower {tower.name!r} would see micro-batches, not "
             "the batch; take more processes, or a tower without them"
         )
     return _STRATEGIES[options.strategy](options, tower, model, runtime)

@@ -75,7 +75,7 @@ def _width(model: ClipModel, tower: Tower) -> int:
         return int(visual.proj.shape[0])
     if isinstance(visual, TimmModel):
         return int(visual.trunk.num_features)
-    raise InputError(f"strategy slip: tower {tower.name!r} has no features before a projection; take a ViT or timm's")
+    raise InputError(f"`strategy` slip: tower {tower.name!r} has no features before a projection; take a ViT or timm's")
 
 
 def _before_projection(visual: VisionTransformer | TimmModel, images: Tensor) -> Tensor:

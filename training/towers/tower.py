@@ -57,7 +57,7 @@ def load_tower(name: str) -> Tower:
     """
     path = _FOLDER / f"{name}.json" if name in tower_names() else Path(name)
     if not path.is_file():
-        raise InputError(f"tower {name!r}: neither a file nor one of {', '.join(tower_names())}")
+        raise InputError(f"`tower` {name!r}: neither a file nor one of {', '.join(tower_names())}")
     try:
         config = json.loads(path.read_text("utf-8"))
         tower = Tower(name, config["model_cfg"], config["preprocess_cfg"])
@@ -93,5 +93,5 @@ def _check_image_size(tower: Tower) -> None:
     if config is not None and config.fixed_input_size and config.input_size[1] != tower.image_size:
         raise InputError(
             f"tower {tower.name!r}: {name} takes images of {config.input_size[1]} px alone, not of {tower.image_size}; "
-            "take that image_size, or another tower"
+            "take that `image_size`, or another tower"
         )

@@ -81,6 +81,12 @@ def test_datacomps_aggregator_reads_our_tasks_beside_its_own(tmp_path):
     assert found["Average"] == pytest.approx(np.mean(everything))
 
 
+def test_datacomps_file_is_not_written_where_no_task_is_its_own(tmp_path):
+    write_exports(str(tmp_path), "model", [row("mine", 0.5)])
+    assert not (tmp_path / "eval_results.jsonl").exists()
+    assert (tmp_path / "averages.json").exists()
+
+
 def test_the_papers_six_variants():
     assert set(AVERAGES["ImageNet variants (Scaling Down CLIP)"]) == {
         "imagenet-a",

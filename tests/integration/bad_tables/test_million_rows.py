@@ -30,7 +30,7 @@ def test_a_million_rows_of_one_host_are_begun_at_once_and_stopped_by_the_budget(
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     *_, message = ran.stderr.splitlines()
     assert ran.returncode == 3, message
-    assert re.search(r"max_failure_share 0\.0001 allows", message)
+    assert re.search(r"--max-failure-share 0\.0001 allows", message)
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", (tmp_path / "status").read_text())
     assert int(peak) < 1 << 20  # a GiB, of the driver; its workers hold a few thousand rows
     assert not manifest_of(tmp_path).complete

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipsieve.schemas.outcomes import ErrorClass
+from tests.commands import CLIPSIEVE
 from tests.integration.hostile.cases import Case
 from tests.integration.hostile.names import NO_SUCH_NAME, REFUSED, SERVER_FAILURE, Zone, serve_names
 from tests.integration.hostile.page import answer, page
@@ -109,7 +110,7 @@ def run(folder: Path) -> None:
         table = pa.table({"url": [case.url for case in rows], "caption": [case.name for case in rows]})
         pq.write_table(table, folder / "pairs.parquet")
         flags = [str(word) for flag in FLAGS.items() for word in flag]
-        command = [sys.executable, "-m", "clipsieve", "download", "--pairs", str(folder / "pairs.parquet")]
+        command = [CLIPSIEVE, "download", "--pairs", str(folder / "pairs.parquet")]
         command += ["--out", str(folder / "shards"), "--dns-server", server, *flags, "--", "--runner=FnApiRunner"]
         subprocess.run(command, check=True)
         ends = {case.name: [end and end.value for end in case.ends] for case in rows}

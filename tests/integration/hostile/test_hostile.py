@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import webdataset
 
 from clipsieve.schemas.outcomes import Consent, ErrorClass
 from clipsieve.schemas.samples import iter_samples
+from tests.commands import CLIPSIEVE
 from tests.integration.hostile.cases import PAGES, Case, cases
 from tests.integration.hostile.consent import ROBOTS_FILES
 from tests.integration.hostile.places import REDIRECTS
@@ -62,7 +62,7 @@ def download(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Download]:
         pq.write_table(table, folder / "pairs.parquet")
         doors = [word for host in web.allowed_hosts for word in ("--allow-host", host)]
         flags = [str(word) for flag in FLAGS.items() for word in flag]
-        command = [sys.executable, "-m", "clipsieve", "download", "--pairs", str(folder / "pairs.parquet")]
+        command = [CLIPSIEVE, "download", "--pairs", str(folder / "pairs.parquet")]
         command += ["--out", str(out), *flags, *doors]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=240)
         assert ended.returncode == 0, ended.stderr

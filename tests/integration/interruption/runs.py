@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
+
+from tests.commands import CLIPSIEVE
 
 SHARD_SIZE = 40
 TIMES = {"started_at", "finished_at", "duration", "start_time", "end_time"}
@@ -37,7 +38,7 @@ class Job:
             f"--shard-size {SHARD_SIZE} --image-size 64 --max-bytes 1000000 --concurrency 8 --attempts 1 --host-rate 80"
         )
         paths = ["--pairs", str(self.pairs), "--out", str(out), "--allow-host", self.address]
-        return [sys.executable, "-m", "clipsieve", "download", *paths, *options.split(), *flags]
+        return [CLIPSIEVE, "download", *paths, *options.split(), *flags]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass
 from clipsieve.schemas.samples import iter_samples, list_shards
 from clipsieve.schemas.uid import uid_of
+from tests.commands import CLIPSIEVE
 
 ONE_PROCESS = ("--runner=FnApiRunner",)
 TWO_WORKERS = (*ONE_PROCESS, "--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -196,8 +196,8 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(web, tmp_path):
     path, chosen = parquet(tmp_path, rows), options(web, read_timeout=3, attempts=1)
     flags = "--attempts 1 --read-timeout 3 --shard-size 5 --image-size 64 --max-bytes 1000000 --concurrency 8"
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    command = [sys.executable, "-m", "clipsieve.pipelines.download.job", "--pairs", path, "--out", str(killed)]
-    command += ["--allow-hosts", *chosen.allow_hosts, *flags.split(), "--", *ONE_PROCESS]
+    command = [CLIPSIEVE, "download", "--pairs", path, "--out", str(killed)]
+    command += ["--allow-host", *chosen.allow_hosts, *flags.split(), "--", *ONE_PROCESS]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
         _wait_for(lambda: (killed / "00001_stats.json").exists() and any(killed.glob(".00002.tar.*")), running)
         running.send_signal(signal.SIGKILL)
@@ -205,7 +205,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(web, tmp_path):
     assert sorted(path.name.split(".")[2] for path in leftovers) == ["parquet", "tar"]
     assert not manifest_of(killed).complete
     finished = {path.name: path.stat().st_mtime_ns for path in killed.glob("0000[01]*")}
-    with pytest.raises(InputError, match=r"half done with another recipe or input: shard_size was 5, now 6"):
+    with pytest.raises(InputError, match=r"half done with another recipe or input: `shard_size` was 5, now 6"):
         download.run(path, str(killed), chosen.model_copy(update={"shard_size": 6}), ONE_PROCESS)
 
     done = download.run(path, str(killed), chosen, ONE_PROCESS)
@@ -252,7 +252,7 @@ def test_a_table_that_cannot_be_read_is_named_and_the_folder_stays_free(tmp_path
     bad.write_text("url,caption\na,b\nc\n")
     with pytest.raises(InputError, match=r"bad\.csv: .*Row #3"):
         download.run(str(bad), str(out), chosen, ONE_PROCESS)
-    with pytest.raises(InputError, match=r"allow_hosts: 'host' is not HOST:PORT"):
+    with pytest.raises(InputError, match=r"`allow_hosts`: 'host' is not HOST:PORT"):
         download.run(str(bad), str(out), DownloadOptions(allow_hosts=("host",)), ONE_PROCESS)
     assert not out.exists() or not any(out.rglob("*.*"))
     bad.write_text("url,caption\nhttp://127.0.0.1:1/a,b\n")

@@ -244,7 +244,7 @@ def test_where_nothing_may_pass_nothing_changes(web: Web, tmp_path: Path, capfd:
 def test_how_to_ask_may_change_and_what_to_make_may_not(web: Web, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     web.download(out)
-    with pytest.raises(InputError, match=r"done with another recipe or input: image_size was 256, now 64\. "):
+    with pytest.raises(InputError, match=r"done with another recipe or input: `image_size` was 256, now 64\. "):
         web.download(out, retry=True, image_size=64, attempts=2)
     again = web.download(out, retry=True, attempts=2, read_timeout=1, total_timeout=3, concurrency=2, host_rate=100)
     assert (again.asked["attempts"], again.earlier[0].asked["attempts"]) == (2, 1)

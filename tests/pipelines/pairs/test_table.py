@@ -130,10 +130,10 @@ def test_boxes_are_lists_of_lists_of_numbers(tmp_path, dtype):
     path = write(tmp_path / "t.parquet", {"url": ["u"] * 2, "caption": ["c"] * 2, "faces": boxes, "flat": [[1], [2]]})
     columns = open_pairs([path], "faces").columns
     assert columns.kept_as(columns.boxes) == "faces"
-    with pytest.raises(InputError, match=r"t\.parquet: bbox_col 'flat' is list<.*int64>, not a list of lists"):
+    with pytest.raises(InputError, match=r"t\.parquet: `bbox_col` 'flat' is list<.*int64>, not a list of lists"):
         open_pairs([path], "flat")
     for absent in ("Faces", "url"):
-        with pytest.raises(InputError, match=rf"t\.parquet: bbox_col '{absent}' is not one of .*: faces, flat"):
+        with pytest.raises(InputError, match=rf"t\.parquet: `bbox_col` '{absent}' is not one of .*: faces, flat"):
             open_pairs([path], absent)
 
 

@@ -94,11 +94,11 @@ def test_the_columns_that_a_condition_names() -> None:
     ],
 )
 def test_anything_else_is_refused_unread(text: str) -> None:
-    with pytest.raises(InputError, match="where: "):
+    with pytest.raises(InputError, match="`where`: "):
         parse_where(text)
 
 
 @pytest.mark.parametrize("text", ["language > 3", "width", "not width", "1 < 2 < width", "width in 3", "width == [1]"])
 def test_a_condition_that_does_not_suit_its_columns_is_named_with_the_file(text: str) -> None:
-    with pytest.raises(InputError, match=r"a\.parquet: where '.*' does not suit its columns"):
+    with pytest.raises(InputError, match=r"a\.parquet: `where` '.*' does not suit its columns"):
         parse_where(text).holds(ROWS, "a.parquet")

@@ -141,9 +141,9 @@ def test_a_tower_is_fitted_to_fewer_tokens(tower_file):
 
 
 def test_what_a_strategy_cannot_do_is_refused(tower_file, alone):
-    with pytest.raises(InputError, match=r"accumulate 2: the batch norms of tower .* would see micro-batches"):
+    with pytest.raises(InputError, match=r"`accumulate` 2: the batch norms of tower .* would see micro-batches"):
         strategy_of("regnet-tiny-64", alone, accumulate=2)
-    with pytest.raises(InputError, match=r"image_mask grid: tower .* has 3 x 3 patches, which do not divide"):
+    with pytest.raises(InputError, match=r"`image_mask` grid: tower .* has 3 x 3 patches, which do not divide"):
         strategy_of(tower_file, alone, image_mask="grid", image_size=24)
-    with pytest.raises(ValidationError, match="strategy slip compares crops: give augment crop"):
+    with pytest.raises(ValidationError, match="`strategy` slip compares crops: set `augment` to crop"):
         TrainOptions(strategy="slip")

@@ -114,7 +114,7 @@ def test_a_digest_follows_the_content_not_the_name(tower_file, tmp_path):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match=r"tower 'vit-tiny-65': neither a file nor one of .*vit-tiny-64"):
+    with pytest.raises(InputError, match=r"`tower` 'vit-tiny-65': neither a file nor one of .*vit-tiny-64"):
         load_tower("vit-tiny-65")
 
 

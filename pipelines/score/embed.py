@@ -7,7 +7,6 @@ are scored together, and of a shard only the mini-batches under way are in memor
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,16 +14,12 @@ from functools import partial
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch.nn.functional import normalize
 
-from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.samples import Sample
 from clipsieve.schemas.streams import batched, map_ahead
-
-_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
-_DECODE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -72,16 +67,6 @@ def embed(
         torch.set_num_threads(before)
 
 
-def decode(sample: Sample, path: str) -> Image.Image:
-    """The sample's image as RGB."""
-    try:
-        return Image.open(io.BytesIO(sample.image), formats=_IMAGE_FORMATS).convert("RGB")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except _DECODE_ERRORS as error:
-        raise InputError(f"{path}: sample {sample.key}: its image cannot be decoded ({error})") from error
-
-
 def _embed_batch(samples: list[Sample], references: Sequence[LoadedModel], path: str, precision: str) -> EmbeddedBatch:
     captions = [sample.caption for sample in samples]
     pixels = _pixels(samples, references, path)
@@ -94,7 +79,7 @@ def _pixels(samples: Sequence[Sample], references: Sequence[LoadedModel], path: 
     transforms = {repr(reference.preprocess): reference.preprocess for reference in references}
     prepared: dict[str, list[torch.Tensor]] = {name: [] for name in transforms}
     for sample in samples:
-        image = decode(sample, path)
+        image = decode_sample(sample, path)
         for name, transform in transforms.items():
             prepared[name].append(transform(image))
     return {name: torch.stack(tensors) for name, tensors in prepared.items()}

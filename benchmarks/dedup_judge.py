@@ -9,11 +9,10 @@ thumbnails, and what is alike by those is not told by these.
 
 from __future__ import annotations
 
-import io
-
 import cv2
 import numpy as np
-from PIL import Image
+
+from clipsieve.schemas.images import decode_image
 
 SIDE = 160
 REACH = 3.0
@@ -24,8 +23,8 @@ _MARGIN = 0.07
 
 def picture(image: bytes) -> np.ndarray:
     """An image's bytes -> uint8[160, 160, 3]."""
-    with Image.open(io.BytesIO(image)) as opened:
-        return cv2.resize(np.asarray(opened.convert("RGB")), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    rgb = np.asarray(decode_image(image, "a judged picture").convert("RGB"))
+    return cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 def differences(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:

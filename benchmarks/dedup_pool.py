@@ -20,6 +20,7 @@ from PIL import Image
 from clipsieve.pipelines.images.process import ProcessedImage, process_image
 from clipsieve.pipelines.shards.writer import Outcome, open_shard
 from clipsieve.schemas import tables
+from clipsieve.schemas.images import decode_image
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.uid import uid_of
 
@@ -51,7 +52,8 @@ def pictures(folder: Path, name: str, most: int, half: int | None = None) -> Ite
     order = sorted(range(len(digests)), key=digests.__getitem__)
     chosen = [row for row in order if half is None or digests[row][-1] % 2 == half][:most]
     for row in chosen:
-        yield f"{name}/{rows['id'][row].as_py()}", _opaque(rows["image"][row].as_py())
+        where = f"{name}/{rows['id'][row].as_py()}"
+        yield where, _opaque(rows["image"][row].as_py(), where)
 
 
 def with_copies(sources: Iterator[tuple[str, Image.Image]], seed: int) -> Iterator[Planted]:
@@ -92,9 +94,8 @@ def write_pool(planted: Sequence[Planted], folder: Path, seed: int) -> dict[str,
     return by_uid
 
 
-def _opaque(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGBA")
+def _opaque(data: bytes, where: str) -> Image.Image:
+    picture = decode_image(data, where).convert("RGBA")
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     page = Image.new("RGBA", picture.size, "white")
     page.alpha_composite(picture)

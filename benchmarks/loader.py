@@ -22,6 +22,7 @@ import webdataset
 
 from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Row, clocked, compare
+from clipsieve.schemas.images import decode_image
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.tokenizer import tokenizer_for
@@ -83,7 +84,7 @@ def _webdataset_alike(tars: list[str], tower: Tower, _: Path, epochs: int) -> in
     prepare, (augment,) = image_stages([options.augment], tower.preprocess_cfg)
     pairs = _shuffled(tars).to_tuple("jpg", "txt")
     arrays = pairs.map_tuple(
-        lambda image: augment(prepare(image), (options.seed, 0, 0)),
+        lambda image: augment(prepare(decode_image(image, "a webdataset sample").convert("RGB")), (options.seed, 0, 0)),
         lambda caption: reduce(encode(caption.decode()), (options.seed, 0)),
     )
     pixels = (torch.as_tensor(np.asarray(images)).permute(0, 3, 1, 2) for images, _ in _batches(arrays, epochs))

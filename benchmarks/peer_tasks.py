@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 
 from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.images import decode_image
 from clipsieve.schemas.models import load_model
 
 PEER = "CLIPSIEVE_CLIP_BENCHMARK_PYTHON"
@@ -130,7 +130,7 @@ def _captioned(pairs: Sequence[dict]) -> list[tuple[bytes, dict[str, str]]]:
     for row, pair in enumerate(pairs):
         by_tokens = {tokenizer([text]).numpy().tobytes(): text for text in reversed(_captions(pair, 1 + row % 7))}
         captions = [text for tokens, text in reversed(by_tokens.items()) if tokens not in met]
-        seen = Image.open(io.BytesIO(pair["image"])).convert("RGB").resize((64, 64)).tobytes()
+        seen = decode_image(pair["image"], pair["id"]).convert("RGB").resize((64, 64)).tobytes()
         if captions and seen not in met:
             met |= {*by_tokens, seen}
             samples.append((pair["image"], {"txt": "\n".join(captions)}))

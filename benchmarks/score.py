@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Row, clocked, compare, cores
-from clipsieve.pipelines.score.embed import decode
 from clipsieve.pipelines.score.references import BUILTIN, load_reference
 from clipsieve.pipelines.score.shard import OpenClipModelHandler, References, ShardTask
+from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.options import ScoreOptions
 from clipsieve.schemas.samples import Sample, iter_samples, list_shards
@@ -46,7 +46,7 @@ class Samples(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         sample = self.samples[index]
-        image = self.reference.preprocess(decode(sample, sample.key))
+        image = self.reference.preprocess(decode_sample(sample, sample.key))
         return image, self.reference.tokenizer([sample.caption])[0]
 
 
@@ -61,7 +61,7 @@ def _bare_loop(reference: LoadedModel, task: ShardTask, batch_size: int, _: Path
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for start in range(0, len(samples), batch_size):
             batch = samples[start : start + batch_size]
-            pixels = [reference.preprocess(decode(sample, task.tar)) for sample in batch]
+            pixels = [reference.preprocess(decode_sample(sample, task.tar)) for sample in batch]
             yield torch.stack(pixels), reference.tokenizer([sample.caption for sample in batch])
 
     return _count_similarities(reference, batches())

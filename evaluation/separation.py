@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from clipsieve.evaluation.features.embeddings import embed_images, embed_texts
-from clipsieve.evaluation.features.presets import decoded
 from clipsieve.evaluation.statistics.auc import paired_auc
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.images import TASK_FORMATS, decode_image
 from clipsieve.schemas.models import LoadedModel, load_model
 from clipsieve.schemas.tables import open_parquet
 
@@ -61,7 +61,8 @@ def separation_auc(
 
 def pixels_over_white(model: LoadedModel, image: tuple[str, bytes]) -> torch.Tensor:
     """What is transparent in the image over white, as img2dataset stores such images and a reference sees them."""
-    opened = decoded(*image)
+    where, data = image
+    opened = decode_image(data, where, TASK_FORMATS)
     if opened.has_transparency_data:
         rgba = opened.convert("RGBA")
         opened = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

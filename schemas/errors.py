@@ -44,6 +44,11 @@ class SignalError(SystemExit):
         return str(self.args[0])
 
 
+def one_line(error: Exception) -> str:
+    """What an exception of another library says, on one line of at most 200 characters; its type where it is mute."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 @contextmanager
 def signals_as_errors() -> Iterator[None]:
     """While the block runs, SIGINT and SIGTERM raise SignalError in the main thread, which must be the one here."""

@@ -11,12 +11,13 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.ranges import Range, RangeReader
 from clipsieve.schemas.tar_members import Member, plain_members
 
 MEMBER_PATTERN = re.compile(r"([0-9a-z]+(?:-[0-9]+)*)\.([0-9a-z]+)")
@@ -71,6 +72,21 @@ def parse_samples(data: bytes, path: str) -> list[Sample]:
     """The samples within a byte range cut from a tar at member borders (offsets count from the range's start)."""
     members = plain_members(data)
     return list(_samples_of(_members_of(io.BytesIO(data), path) if members is None else members, path))
+
+
+def read_samples(places: Sequence[Range], reader: RangeReader) -> list[Sample]:
+    """The sample at each place, a byte range of a tar, all in one filesystem; their offsets are 0.
+
+    Raises InputError where a tar is missing, or a range is not that of one sample.
+    """
+    return [_only_sample(data, *place) for place, data in zip(places, reader.read(places), strict=True)]
+
+
+def _only_sample(data: bytes, tar: str, start: int, _: int) -> Sample:
+    samples = parse_samples(data, tar)
+    if len(samples) != 1:
+        raise InputError(f"{tar}: {len(samples)} samples, not 1, at byte {start}; verify the shards")
+    return samples[0]
 
 
 def _samples_of(members: Iterable[Member], path: str) -> Iterator[Sample]:

@@ -12,7 +12,6 @@ Both leave transparency aside, as their peers do.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,14 +23,13 @@ import torch
 from PIL import Image
 
 from clipsieve.evaluation.datasets.task import RetrievalTask, Task
-from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.images import TASK_FORMATS, decode_image
 from clipsieve.schemas.models import LoadedModel
 
 Preprocess = Callable[[Image.Image], torch.Tensor]
 """RGB image -> float32[3, S, S]."""
 
 SQUARE, ASPECT, SQUASH = "square875", "aspect75", "squash"
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow's decoders raise
 
 
 @dataclass(frozen=True)
@@ -44,20 +42,11 @@ class ImageProtocol:
 
     def pixels(self, image: tuple[str, bytes]) -> torch.Tensor:
         """(where, encoded image) -> float32[3, S, S]; one that cannot be decoded is an InputError."""
-        rgb = decoded(*image).convert("RGB")
+        where, data = image
+        rgb = decode_image(data, where, TASK_FORMATS).convert("RGB")
         if self.border:
             rgb = rgb.crop((self.border, self.border, rgb.width - self.border, rgb.height - self.border))
         return self.preprocess(rgb)
-
-
-def decoded(where: str, data: bytes) -> Image.Image:
-    """An encoded image's pixels, of whatever mode; those that cannot be decoded are an InputError."""
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except _UNREADABLE as error:
-        raise InputError(f"{where}: not a readable image ({type(error).__name__})") from error
-    return image
 
 
 def image_protocol(preset: str, model: LoadedModel, task: Task) -> ImageProtocol:

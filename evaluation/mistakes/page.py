@@ -11,12 +11,12 @@ import numpy as np
 
 from clipsieve.evaluation.datasets.task import ClassificationTask, RetrievalTask, Task
 from clipsieve.evaluation.features.cache import Features
-from clipsieve.evaluation.features.presets import decoded
 from clipsieve.evaluation.mistakes.classes import WORST
 from clipsieve.evaluation.mistakes.examples import Classification, Retrieval, look_at_classes, look_at_retrieval
 from clipsieve.evaluation.pages.rendering import render_page
-from clipsieve.evaluation.report.galleries import shorten, shrunk
+from clipsieve.evaluation.report.galleries import shorten, thumbnail
 from clipsieve.schemas import files
+from clipsieve.schemas.images import TASK_FORMATS, decode_image
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ def _pictures(task: Task, lines: Mapping[int, tuple[str, ...]]) -> tuple[Picture
     """The samples that ``lines`` has words for, in its order."""
     rows = np.array(sorted(lines), np.int64)
     images = dict(zip(rows.tolist(), task.samples.only(rows).stream(0, len(rows)), strict=True)) if lines else {}
-    return tuple(
-        Picture(*shrunk(decoded(*images[row])), alt=f"{task.ids[row]}: {words[0]}", lines=words)
-        for row, words in lines.items()
-    )
+    pictures = []
+    for row, words in lines.items():
+        where, data = images[row]
+        small = thumbnail(decode_image(data, where, TASK_FORMATS))
+        pictures.append(Picture(*small, alt=f"{task.ids[row]}: {words[0]}", lines=words))
+    return tuple(pictures)

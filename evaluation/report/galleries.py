@@ -7,18 +7,19 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from clipsieve.evaluation.report.pool import Pair, Pool
 from clipsieve.schemas import files, samples, tables
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.images import decode_sample
+from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import Sample
 
 THUMBNAIL_PIXELS = 128
 CAPTION_CHARS = 160
 
 _WEBP_QUALITY = 60
-_FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,17 @@ def make_cards(run_dir: str, pool: Pool, others: Iterable[Pair] = ()) -> dict[st
     cards = {}
     for shard in sorted({shard for shard, _ in places}):
         keys = {key: pair for (name, key), pair in places.items() if name == shard}
-        for sample in _samples(files.join(run_dir, "shards"), shard, set(keys)):
+        tar = files.join(run_dir, "shards", f"{shard}.tar")
+        for sample in _samples(tar, set(keys)):
             if sample.key in keys:
                 pair = keys[sample.key]
-                cards[pair.uid] = _card(pair, sample, f"{shard}/{sample.key}")
+                cards[pair.uid] = _card(pair, sample, tar, f"{shard}/{sample.key}")
     _refuse_missing(run_dir, shown, cards)
     return cards
 
 
-def thumbnail(data: bytes) -> tuple[str, int, int]:
-    """An image's bytes -> a WebP data URI of at most 128 pixels a side, its width and its height.
-
-    Raises OSError, as Pillow does, when the bytes are no JPEG, PNG or WebP image.
-    """
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        return shrunk(image)
-
-
-def shrunk(image: Image.Image) -> tuple[str, int, int]:
-    """`thumbnail` of an opened image."""
+def thumbnail(image: Image.Image) -> tuple[str, int, int]:
+    """An image -> a WebP data URI of at most 128 pixels a side, its width and its height."""
     small = image.convert("RGB")
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
@@ -91,27 +84,21 @@ def _places(run_dir: str, pairs: Iterable[Pair]) -> dict[tuple[str, str], Pair]:
     return places
 
 
-def _samples(folder: str, shard: str, keys: set[str]) -> Iterator[Sample]:
+def _samples(tar: str, keys: set[str]) -> Iterator[Sample]:
     """The samples of ``keys``, by the offsets in the shard's Parquet; where it has none, all of the tar's."""
-    tar, parquet = files.join(folder, f"{shard}.tar"), files.join(folder, f"{shard}.parquet")
+    parquet = f"{tar.removesuffix('.tar')}.parquet"
     with tables.open_parquet(parquet) as file:
         has_offsets = {"tar_offset", "tar_size"} <= set(file.schema_arrow.names)
     if not has_offsets:
         yield from samples.iter_samples(tar)
         return
     rows = tables.read_table(parquet, tables.SHARDS, ["key", "tar_offset", "tar_size"]).to_pylist()
-    with files.open_read(tar) as stream:
-        for row in rows:
-            if row["key"] in keys:
-                stream.seek(row["tar_offset"])
-                yield from samples.parse_samples(stream.read(row["tar_size"]), tar)
+    places = [(tar, row["tar_offset"], row["tar_size"]) for row in rows if row["key"] in keys]
+    yield from samples.read_samples(places, RangeReader())
 
 
-def _card(pair: Pair, sample: Sample, place: str) -> Card:
-    try:
-        image, width, height = thumbnail(sample.image)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"shards/{place}: the image cannot be read ({error}); download it again") from error
+def _card(pair: Pair, sample: Sample, tar: str, place: str) -> Card:
+    image, width, height = thumbnail(decode_sample(sample, tar))
     return Card(
         uid=pair.uid,
         similarity=pair.similarity,

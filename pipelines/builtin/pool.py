@@ -31,6 +31,7 @@ from tqdm import tqdm
 from clipsieve.pipelines.builtin.near_duplicates import group_near_duplicates, near_duplicates
 from clipsieve.pipelines.images.phash import perceptual_hash
 from clipsieve.schemas import files, samples
+from clipsieve.schemas.images import decode_image
 from clipsieve.schemas.uid import uid_of
 
 HELD_OUT = 0.30
@@ -123,7 +124,7 @@ def read_openclipart(folder: str) -> Iterator[Picture]:
             row["creator"],
             "publicdomain" in row["license"].lower(),
             True,
-            decode_rgb(row["image"]),
+            decode_rgb(row["image"], row["id"]),
         )
 
 
@@ -141,7 +142,7 @@ def read_emoji(folder: str) -> Iterator[Picture]:
             row["vendor"],
             False,
             False,
-            decode_rgb(row["image"]),
+            decode_rgb(row["image"], row["id"]),
         )
 
 
@@ -260,10 +261,9 @@ def _write_tar(path: str, members: list[tuple[bytes, dict[str, bytes]]]) -> None
                 tar.addfile(member, io.BytesIO(data))
 
 
-def decode_rgb(data: bytes) -> np.ndarray:
+def decode_rgb(data: bytes, where: str) -> np.ndarray:
     """An encoded picture -> uint8[H, W, 3], transparency on white."""
-    with Image.open(io.BytesIO(data)) as image:
-        rgba = image.convert("RGBA")
+    rgba = decode_image(data, where).convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from clipsieve.pipelines.dedup.thumbnail import SIDE, thumbnail_of
 from clipsieve.pipelines.images.process import ProcessedImage, process_image
-from clipsieve.pipelines.score.embed import decode, embed
+from clipsieve.pipelines.score.embed import embed
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.samples import Sample, iter_samples
@@ -55,7 +56,7 @@ def write_thumbnails(scores: str, shards: str, out: str) -> str:
         tar = files.join(shards, f"{shard}.tar")
         for sample in iter_samples(tar):
             if (shard, sample.key) in places:
-                thumbnails[places.pop((shard, sample.key))] = thumbnail_of(np.asarray(decode(sample, tar)))
+                thumbnails[places.pop((shard, sample.key))] = thumbnail_of(np.asarray(decode_sample(sample, tar)))
     if places:
         shard, key = next(iter(places))
         raise InputError(f"{scores}: {len(places)} samples are not in {shards}, the first {shard}/{key}")
@@ -78,7 +79,7 @@ def read_task_images(tasks: str, reference: LoadedModel | None) -> TaskImages:
             names.append(f"{task}:{sample.key}")
             digests.append(hashlib.sha256(sample.image).digest()[:16])
             hashes.append(int(phash, 16))
-            thumbnails.append(thumbnail_of(np.asarray(decode(stored, tar))))
+            thumbnails.append(thumbnail_of(np.asarray(decode_sample(stored, tar))))
             places.append((number, sample.offset, sample.size))
         if reference:
             batches = embed(iter_samples(tar), [reference], tar, _BATCH, 1)

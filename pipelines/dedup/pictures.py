@@ -10,9 +10,9 @@ import numpy as np
 
 from clipsieve.pipelines.dedup.images import as_stored
 from clipsieve.pipelines.dedup.same import Picture, are_same, picture_of
-from clipsieve.pipelines.score.embed import decode
-from clipsieve.schemas import files
-from clipsieve.schemas.samples import parse_samples
+from clipsieve.schemas.images import decode_sample
+from clipsieve.schemas.ranges import RangeReader
+from clipsieve.schemas.samples import read_samples
 from clipsieve.schemas.threads import map_ahead
 
 _PICTURES = 2048
@@ -30,6 +30,7 @@ class SamePictures:
 
     def __init__(self, tars: Sequence[str], places: np.ndarray, fixed: int) -> None:
         self._tars, self._places, self._fixed = tars, places, fixed
+        self._ranges = RangeReader()
         self._picture = lru_cache(_PICTURES)(self._read)
         self._verdict = lru_cache(_VERDICTS)(self._compare)
 
@@ -56,8 +57,7 @@ class SamePictures:
     def _read(self, row: int) -> Picture:
         tar, offset, size = self._places[row].tolist()
         path = self._tars[tar]
-        fs, inner = files.filesystem(path)
-        sample = parse_samples(fs.cat_file(inner, offset, offset + size), path)[0]
+        (sample,) = read_samples([(path, offset, size)], self._ranges)
         if row < self._fixed:
             sample, _ = as_stored(sample, path)
-        return picture_of(np.asarray(decode(sample, path)))
+        return picture_of(np.asarray(decode_sample(sample, path)))

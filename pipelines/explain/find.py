@@ -20,8 +20,9 @@ from clipsieve.pipelines.shards.rows import read_placed_rows
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import load_members
+from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.run import Run, read_run
-from clipsieve.schemas.samples import IMAGE_EXTENSIONS, list_shards, parse_samples
+from clipsieve.schemas.samples import IMAGE_EXTENSIONS, list_shards, read_samples
 from clipsieve.schemas.stages import STAGES, Holds
 from clipsieve.schemas.tables import SHARDS
 from clipsieve.schemas.threads import map_ahead
@@ -200,10 +201,8 @@ def _extract(shards: Iterable[Found], uid: str, image_out: str | None) -> str | 
     if placed is None:
         return None
     tar, start = placed.path.removesuffix(".parquet") + ".tar", placed.values["tar_offset"]
-    fs, inner = files.filesystem(tar)
-    data = bytes(fs.cat_file(inner, start, start + placed.values["tar_size"]))
-    sample = next(iter(parse_samples(data, tar)), None)
-    if sample is None or sample.key != placed.values["key"]:
+    (sample,) = read_samples([(tar, start, placed.values["tar_size"])], RangeReader())
+    if sample.key != placed.values["key"]:
         raise InputError(f"{tar}: no sample {placed.values['key']} at byte {start}; run clipsieve verify")
     extension = next(extension for extension in IMAGE_EXTENSIONS if extension in sample.members)
     path = image_out or files.join(tempfile.mkdtemp(prefix="clipsieve-"), f"{uid}.{extension}")

@@ -16,6 +16,7 @@ from clipsieve.pipelines.images.exif import read_exif
 from clipsieve.pipelines.images.header import read_header
 from clipsieve.pipelines.images.phash import perceptual_hash
 from clipsieve.pipelines.images.resize import ResizePlan, crop_or_pad, plan_resize, resize
+from clipsieve.schemas.errors import one_line
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass
 
@@ -76,7 +77,7 @@ def process_image(
         return ImageFailure(error.error_class, str(error))
     except Exception as error:
         # Pillow and OpenCV raise whatever their parsers trip over in hostile bytes; the row says what it was.
-        return ImageFailure(ErrorClass.DECODE_ERROR, _reason(error))
+        return ImageFailure(ErrorClass.DECODE_ERROR, one_line(error))
 
 
 def _process(body: bytes, options: DownloadOptions, boxes: list[Box]) -> ProcessedImage:
@@ -113,8 +114,3 @@ def _hash(pixels: np.ndarray) -> str:
     if max(pixels.shape) > _HASHED_SIDE:
         pixels = cv2.resize(pixels, (_HASHED_SIDE, _HASHED_SIDE), interpolation=cv2.INTER_LINEAR)
     return perceptual_hash(pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
-
-
-def _reason(error: Exception) -> str:
-    """An exception's text on one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

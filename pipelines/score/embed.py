@@ -7,7 +7,6 @@ are scored together, and of a shard only the mini-batches under way are in memor
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,17 +14,13 @@ from functools import partial
 import numpy as np
 import open_clip
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch.nn.functional import normalize
 
-from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.samples import Sample
 from clipsieve.schemas.streams import batched
 from clipsieve.schemas.threads import map_ahead
-
-_IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
-_DECODE_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -73,16 +68,6 @@ def embed(
         torch.set_num_threads(before)
 
 
-def decode(sample: Sample, path: str) -> Image.Image:
-    """The sample's image as RGB."""
-    try:
-        return Image.open(io.BytesIO(sample.image), formats=_IMAGE_FORMATS).convert("RGB")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except _DECODE_ERRORS as error:
-        raise InputError(f"{path}: sample {sample.key}: its image cannot be decoded ({error})") from error
-
-
 def _embed_batch(samples: list[Sample], references: Sequence[LoadedModel], path: str, precision: str) -> EmbeddedBatch:
     captions = [sample.caption for sample in samples]
     pixels = _pixels(samples, references, path)
@@ -96,7 +81,7 @@ def _pixels(samples: Sequence[Sample], references: Sequence[LoadedModel], path: 
     first_alike = [settings.index(each) for each in settings]
     prepared: dict[int, list[torch.Tensor]] = {number: [] for number in first_alike}
     for sample in samples:
-        image = decode(sample, path)
+        image = decode_sample(sample, path)
         for number, tensors in prepared.items():
             tensors.append(references[number].preprocess(image))
     pixels = {number: torch.stack(tensors) for number, tensors in prepared.items()}

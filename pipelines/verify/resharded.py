@@ -19,6 +19,7 @@ from clipsieve.schemas import files, tables
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import as_raw, as_strings, find, read_subset
 from clipsieve.schemas.opt_out import OPTED_OUT
+from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.uid import uid_bytes, uid_strings
 
@@ -102,11 +103,11 @@ def _expect_members(folder: str, members: np.ndarray, subset: np.ndarray, counts
 def _compare_bytes(folder: str, names: list[str], shards: str) -> str:
     if not files.exists(shards):
         return "the shards are not there to compare with"
-    source = read_places(shards)
+    source, reader = read_places(shards), RangeReader()
     for name in names:
         rows = tables.read_table(files.join(folder, f"{name}.parquet"), tables.SHARDS, ("uid", *_PLACE))
         for batch in rows.to_batches(_COMPARED_AT_A_TIME):
-            for uid, ours, theirs in _both_bytes(files.join(folder, f"{name}.tar"), batch, shards, source):
+            for uid, ours, theirs in _both_bytes(files.join(folder, f"{name}.tar"), batch, shards, source, reader):
                 expect(
                     ours == theirs,
                     f"{folder}/{name}.tar: sample of uid {uid} is not the source's, byte for byte",
@@ -114,7 +115,9 @@ def _compare_bytes(folder: str, names: list[str], shards: str) -> str:
     return "every sample byte for byte the source's"
 
 
-def _both_bytes(tar: str, batch: pa.RecordBatch, shards: str, source: Places) -> Iterator[tuple[str, bytes, bytes]]:
+def _both_bytes(
+    tar: str, batch: pa.RecordBatch, shards: str, source: Places, reader: RangeReader
+) -> Iterator[tuple[str, bytes, bytes]]:
     """Each sample's uid, its bytes in ``tar``, and its bytes in the source."""
     uids = as_strings(uid_bytes(batch["uid"]))
     places = np.searchsorted(source.uids, uids)
@@ -122,14 +125,10 @@ def _both_bytes(tar: str, batch: pa.RecordBatch, shards: str, source: Places) ->
     known[known] = source.uids[places[known]] == uids[known]
     lost = uid_strings(as_raw(uids[~known][:1]))
     expect(known.all(), f"{tar}: uid {lost} is not in the shards")
-    fs, root = files.filesystem(shards)
-    theirs = source.where[places]
-    paths = [files.join(root, f"{source.shards[index]}.tar") for index in theirs[:, 0]]
-    own_fs, own_tar = files.filesystem(tar)
-    starts, sizes = (np.array(batch[column]) for column in ("tar_offset", "tar_size"))
-    copied = own_fs.cat_ranges([own_tar] * len(uids), starts.tolist(), (starts + sizes).tolist(), on_error="raise")
-    ends = (theirs[:, 1] + theirs[:, 2]).tolist()
-    original = fs.cat_ranges(paths, theirs[:, 1].tolist(), ends, on_error="raise")
+    starts, sizes = (batch[column].to_pylist() for column in ("tar_offset", "tar_size"))
+    copied = reader.read([(tar, start, size) for start, size in zip(starts, sizes, strict=True)])
+    theirs = source.where[places].tolist()
+    original = reader.read([(files.join(shards, f"{source.shards[n]}.tar"), start, size) for n, start, size in theirs])
     named = zip(batch["uid"].to_pylist(), batch["key"].to_pylist(), copied, original, strict=True)
     yield from ((uid, ours, _under_key(source_bytes, key)) for uid, key, ours, source_bytes in named)
 

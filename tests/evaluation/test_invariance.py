@@ -85,6 +85,6 @@ def test_the_number_of_ranks(tmp_path, model_folder, data, one, noise_images, wr
     write_zero_shot(Path(data) / "wds_undecodable", images, [0, 1, 0, 1], ("cat", "dog"))
     done = evaluate_in_two_processes(str(tmp_path / "other"), model_folder, data)
     assert done.returncode == 1, done.stderr
-    assert "undecodable: failed: " in done.stderr and "sample s0000003: not a readable image" in done.stderr
+    assert "undecodable: failed: " in done.stderr and "sample s0000003: the image cannot be decoded" in done.stderr
     assert "1 of 3 tasks failed (undecodable)" in done.stderr
     assert_alike(one, tmp_path / "other")

@@ -3,8 +3,10 @@ import tarfile
 
 import pytest
 
+from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.samples import iter_samples, list_shards, parse_samples
+from clipsieve.schemas.ranges import RangeReader
+from clipsieve.schemas.samples import iter_samples, list_shards, parse_samples, read_samples
 
 
 def write_tar(path, members, kind=tarfile.REGTYPE):
@@ -34,6 +36,34 @@ def test_a_range_cut_at_the_borders_is_the_sample(tmp_path):
     second = list(iter_samples(path))[1]
     cut = (tmp_path / "a.tar").read_bytes()[second.offset : second.offset + second.size]
     assert [(sample.key, sample.members) for sample in parse_samples(cut, path)] == [("0002", second.members)]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_samples_at_places_are_those_of_the_stream(tmp_path, remote):
+    path = write_tar(tmp_path / "a.tar", PAIR)
+    held = list(iter_samples(path))
+    if remote:
+        path = "memory://places/a.tar"
+        files.write_bytes(path, (tmp_path / "a.tar").read_bytes())
+    places = [(path, sample.offset, sample.size) for sample in reversed(held)]
+    read = read_samples(places, RangeReader())
+    assert [(sample.key, sample.members) for sample in read] == [(s.key, s.members) for s in reversed(held)]
+    assert read_samples([], RangeReader()) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "said"),
+    [
+        (0, 4608, "2 samples, not 1, at byte 0"),
+        (4608, 1024, "0 samples, not 1, at byte 4608"),
+        (512, 2048, "not a readable tar"),
+        (2560, 1700, "not a readable tar"),
+    ],
+)
+def test_a_place_that_is_not_one_samples_is_refused(tmp_path, start, size, said):
+    path = write_tar(tmp_path / "a.tar", PAIR)
+    with pytest.raises(InputError, match=rf"a\.tar: {said}"):
+        read_samples([(path, start, size)], RangeReader())
 
 
 @pytest.mark.parametrize("name", ["../../etc/cron.d/x.txt", "/abs.txt", "a/b.txt", "UP.txt", "a.b.txt", "noextension"])

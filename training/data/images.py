@@ -1,4 +1,4 @@
-"""From a stored image to the pixels that a tower sees: the evaluation's geometry, or random views of it.
+"""From a decoded image to the pixels that a tower sees: the evaluation's geometry, or random views of it.
 
 What is the same in every epoch (decoding, shrinking) is apart from what differs, so that it can be kept. A view is a
 function of the pixels and of a seed, (seed, position in the stream, number of the view): workers do not change it.
@@ -6,7 +6,6 @@ function of the pixels and of a seed, (seed, position in the stream, number of t
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,8 +22,8 @@ from clipsieve.training.data.augmentations import AUGMENTATIONS, Augmentation
 CROP_RATIO = (3 / 4, 4 / 3)
 """Width by height of a random crop (torchvision's RandomResizedCrop)."""
 
-Prepare = Callable[[bytes], np.ndarray]
-"""Encoded image -> uint8[H, W, 3], the part of the work that is the same in every epoch and view."""
+Prepare = Callable[[Image.Image], np.ndarray]
+"""RGB image -> uint8[H, W, 3], the part of the work that is the same in every epoch and view."""
 Augment = Callable[[np.ndarray, tuple[int, int, int]], np.ndarray]
 """uint8[H, W, 3] and (seed, position, view) -> uint8[S, S, 3], the part that differs."""
 
@@ -53,12 +52,11 @@ def fit_to_tower(preprocess_cfg: dict[str, Any]) -> Prepare:
         fill_color=preprocess_cfg.get("fill_color", 0),
     )
     geometry = Compose(transform.transforms[:-2])  # less ToTensor and Normalize
-    return lambda data: np.asarray(geometry(_open(data)))
+    return lambda image: np.asarray(geometry(image))
 
 
-def shrink(data: bytes, side: int) -> np.ndarray:
+def shrink(image: Image.Image, side: int) -> np.ndarray:
     """The image with its shorter side brought down to ``side`` pixels: enough to crop, and small to keep."""
-    image = _open(data)
     scale = min(1.0, side / min(image.size))
     width, height = (max(1, round(length * scale)) for length in image.size)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
@@ -86,9 +84,3 @@ def random_crop(pixels: np.ndarray, rng: np.random.Generator, area: tuple[float,
     left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
     box = (left, top, left + crop_width, top + crop_height)
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, box=box))
-
-
-def _open(data: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(data))
-    image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")

@@ -16,14 +16,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from PIL import Image
 
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.samples import Sample, parse_samples
+from clipsieve.schemas.images import decode_sample
+from clipsieve.schemas.ranges import RangeReader
+from clipsieve.schemas.samples import Sample, read_samples
 from clipsieve.schemas.threads import map_ahead
 from clipsieve.training.data.images import image_stages
 from clipsieve.training.data.order import SampleOrder
-from clipsieve.training.data.ranges import RangeReader
 from clipsieve.training.data.texts import text_stages
 from clipsieve.training.strategies.base import View
 from clipsieve.training.towers.tower import Tower
@@ -94,11 +94,12 @@ class PairReader:
         return [cast(Pair, pairs[index]) for index in indices]
 
     def _decode(self, index: int, sample: Sample) -> Pair:
+        tar = self._tar(index)
+        image = decode_sample(sample, tar)
         try:
-            pixels = self._prepare(sample.image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            tar = self._tar(index)
-            raise InputError(f"{tar}: sample {sample.key}: the image cannot be decoded ({error})") from error
+            pixels = self._prepare(image)
+        except ValueError as error:  # so long that its shorter side would have no pixel
+            raise InputError(f"{tar}: sample {sample.key}: the image cannot be resized ({error})") from error
         pair = pixels, self._encode(sample.caption)
         self._keep(index, pair)
         return pair
@@ -113,10 +114,7 @@ class PairReader:
     def _fetch(self, indices: Sequence[int]) -> list[Sample]:
         plan = self._plan
         ranges = [(self._tar(index), int(plan.offset[index]), int(plan.size[index])) for index in indices]
-        return [
-            _only_sample(data, tar, start)
-            for (tar, start, _), data in zip(ranges, self._ranges.read(ranges), strict=True)
-        ]
+        return read_samples(ranges, self._ranges)
 
     def _tar(self, index: int) -> str:
         return self._plan.tars[self._plan.shard[index]]
@@ -136,13 +134,6 @@ def normalise(images: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Ten
     """uint8[B, 3, S, S] -> float32[B, 3, S, S] on the images' device, as the evaluation transform ends."""
     mean, std = (torch.tensor(preprocess_cfg[name], device=images.device).view(3, 1, 1) for name in ("mean", "std"))
     return (images.float() / 255 - mean) / std
-
-
-def _only_sample(data: bytes, tar: str, start: int) -> Sample:
-    samples = parse_samples(data, tar)
-    if len(samples) != 1:
-        raise InputError(f"{tar}: {len(samples)} samples, not 1, at byte {start}; verify the shards")
-    return samples[0]
 
 
 def _split(share: range, parts: int) -> list[range]:

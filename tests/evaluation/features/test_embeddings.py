@@ -74,9 +74,9 @@ def test_texts_equal_a_direct_forward_and_repeat_bit_for_bit(random_model, batch
 
 def test_an_image_that_cannot_be_decoded_is_named(random_model, noise_images):
     images = [*noise_images(2), noise_images(1)[0][:200], b"<html>"]
-    with pytest.raises(InputError, match=r"^image 2: not a readable image"):
+    with pytest.raises(InputError, match=r"^image 2: the image cannot be decoded"):
         embedded(random_model, images, 2)
-    with pytest.raises(InputError, match=r"^image 0: not a readable image"):
+    with pytest.raises(InputError, match=r"^image 0: the image cannot be decoded"):
         embedded(random_model, images[3:], 2)
 
 

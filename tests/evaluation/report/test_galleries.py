@@ -14,6 +14,7 @@ from clipsieve.evaluation.report.cuts import read_cuts
 from clipsieve.evaluation.report.galleries import CAPTION_CHARS, make_cards, shorten, thumbnail
 from clipsieve.evaluation.report.pool import read_pool
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.samples import iter_samples
 
 
@@ -22,7 +23,7 @@ def test_a_thumbnail_is_a_small_webp_of_the_same_picture():
     wide[:, 200:] = (255, 0, 0)
     stream = io.BytesIO()
     Image.fromarray(wide).save(stream, "PNG")
-    uri, width, height = thumbnail(stream.getvalue())
+    uri, width, height = thumbnail(Image.open(stream))
     assert (width, height) == (128, 32)
     kind, data = uri.split(",")
     assert kind == "data:image/webp;base64"
@@ -34,7 +35,7 @@ def test_a_thumbnail_is_a_small_webp_of_the_same_picture():
 def test_a_small_image_is_not_enlarged():
     stream = io.BytesIO()
     Image.new("RGB", (20, 10)).save(stream, "JPEG")
-    assert thumbnail(stream.getvalue())[1:] == (20, 10)
+    assert thumbnail(Image.open(stream))[1:] == (20, 10)
 
 
 def test_captions_are_one_short_line():
@@ -58,7 +59,7 @@ def test_every_card_shows_the_sample_of_its_uid(run_dir, has_offsets):
     shown = {pair.uid for band in _pool(run_dir).bands for pair in band.drawn}
     assert shown <= cards.keys()
     for uid, card in cards.items():
-        assert card.image == thumbnail(by_uid[uid].image)[0]
+        assert card.image == thumbnail(decode_sample(by_uid[uid], "run"))[0]
         assert card.caption == shorten(by_uid[uid].caption)
 
 
@@ -73,7 +74,7 @@ def test_a_pair_without_a_sample_is_named(run_dir):
 def test_an_image_that_cannot_be_read_is_named(run_dir):
     tar = run_dir / "shards/00000.tar"
     tar.write_bytes(tar.read_bytes().replace(b"JFIF", b"\xff\xd9\xff\xd9").replace(b"\xff\xd8\xff\xe0", b"GIF8"))
-    with pytest.raises(InputError, match=r"shards/00000/00000\d{4}: the image cannot be read"):
+    with pytest.raises(InputError, match=r"shards/00000\.tar: sample 00000\d{4}: the image cannot be decoded"):
         _cards(run_dir)
 
 

@@ -76,7 +76,7 @@ def test_transparency_is_white() -> None:
     image, stream = Image.new("RGBA", (2, 1), (10, 20, 30, 255)), io.BytesIO()
     image.putpixel((1, 0), (10, 20, 30, 0))
     image.save(stream, "PNG")
-    assert pool.decode_rgb(stream.getvalue()).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    assert pool.decode_rgb(stream.getvalue(), "a").tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
 def test_the_training_shard_is_one_that_train_reads(tmp_path: Path) -> None:

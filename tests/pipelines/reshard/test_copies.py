@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from clipsieve.pipelines.reshard import copies as sample_copies
 from clipsieve.pipelines.reshard.copies import Ranges, copy_samples
 from clipsieve.pipelines.shards.tars import tar_member
+from clipsieve.schemas import ranges as byte_ranges
 from clipsieve.schemas.errors import InputError
 
 
@@ -46,7 +47,7 @@ def test_a_copy_is_the_ranges_one_after_another(tmp_path_factory, data, remote: 
     with pytest.MonkeyPatch.context() as patch:
         size = data.draw(st.sampled_from([512, 5000, 1 << 20]))
         patch.setattr(sample_copies, "_REMOTE_BATCH_BYTES" if remote else "_BATCH_BYTES", size)
-        patch.setattr(sample_copies, "_OPEN_TARS", 2)
+        patch.setattr(byte_ranges, "_OPEN_FILES", 2)
         patch.setattr(sample_copies, "_ASKED_AHEAD", 3)
         digest = copy_samples(ranges, out)
     expected = b"".join(tars[path][index] for path, index in order) + bytes(1024)

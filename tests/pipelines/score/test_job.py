@@ -141,7 +141,7 @@ def test_a_damaged_image_is_named(make_shards: Callable, tiny_model: Path, tmp_p
     start = data.index(b"\xff\xd8\xff", 5000)
     data[start : start + 3] = b"???"
     (shards / "00000.tar").write_bytes(data)
-    with pytest.raises(InputError, match=r"00000\.tar: sample 00000000\d: its image cannot be decoded"):
+    with pytest.raises(InputError, match=r"00000\.tar: sample 00000000\d: the image cannot be decoded"):
         score.run(str(shards), str(tmp_path / "scores"), options_for(tiny_model))
 
 

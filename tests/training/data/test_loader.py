@@ -11,6 +11,7 @@ import torch
 
 from clipsieve.schemas import samples
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.tokenizer import tokenizer_for
 from clipsieve.training.data import loader as data
 from clipsieve.training.data.images import fit_to_tower
@@ -47,7 +48,7 @@ def test_batches_hold_the_images_and_captions_of_the_stream(plan, tower):
     held = [sample for tar in plan.tars for sample in samples.iter_samples(tar)]
     expected = [held[index] for index in make_order(plan, (), 5).slice(0, 120)]
     prepare = fit_to_tower(tower.preprocess_cfg)
-    pixels = np.stack([prepare(sample.image) for sample in expected])
+    pixels = np.stack([prepare(decode_sample(sample, "held")) for sample in expected])
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pixels)
     assert torch.equal(texts, tokenizer_for(tower.model_cfg["text_cfg"])([sample.caption for sample in expected]))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from clipsieve.schemas.images import decode_image
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.data.images import image_stages
 from clipsieve.training.data.loader import Batch
@@ -73,6 +74,7 @@ def _batches(strategy: Strategy, tower: Tower, options: TrainOptions) -> list[Ba
     rows = pq.read_table(PAIRS, columns=["title", "image"]).slice(0, POOL).to_pylist()
     prepare, views = image_stages([view.augment for view in strategy.views], tower.preprocess_cfg)
     encode, reduce = text_stages(options.text_mask, tower.model_cfg["text_cfg"])
+    pictures = [decode_image(row["image"], row["title"]).convert("RGB") for row in rows]
     batches = []
     for step in range(STEPS):
         positions = range(step * BATCH, (step + 1) * BATCH)
@@ -80,8 +82,8 @@ def _batches(strategy: Strategy, tower: Tower, options: TrainOptions) -> list[Ba
         images = {
             view.name: torch.stack(
                 [
-                    torch.from_numpy(make(prepare(pair["image"]), (options.seed, position, number)).copy())
-                    for position, pair in zip(positions, pairs, strict=True)
+                    torch.from_numpy(make(prepare(pictures[position % POOL]), (options.seed, position, number)).copy())
+                    for position in positions
                 ]
             ).permute(0, 3, 1, 2)
             for number, (view, make) in enumerate(zip(strategy.views, views, strict=True))

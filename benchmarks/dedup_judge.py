@@ -17,6 +17,9 @@ from clipsieve.schemas.images import decode_image
 SIDE = 160
 REACH = 3.0
 FEWEST = 40
+MOST_UNMATCHED = 0.5
+MOST_RECOLOURED = 0.2
+"""A pair is false where it differs by more than either; of planted copies `dedup_recall` prints how many do."""
 _TILE = SIDE // 3
 _MARGIN = 0.07
 

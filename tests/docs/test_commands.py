@@ -9,8 +9,8 @@ import typer
 from torch.distributed.run import get_args_parser
 
 from clipsieve import cli
-from clipsieve.schemas.options import STAGE_OPTIONS
 from clipsieve.schemas.options.flags import beam_args, read_options
+from clipsieve.schemas.stages import STAGES
 from tests.docs.documents import DOCUMENTS, ROOT, commands, commands_of_line
 
 ELLIPSIS = "…"
@@ -57,8 +57,8 @@ def parse(words: list[str]) -> None:
     if context.args:
         assert command.context_settings["allow_extra_args"]
         beam_args(context)
-    if name in STAGE_OPTIONS:
-        read_options(STAGE_OPTIONS[name], context)
+    if name in STAGES:
+        read_options(STAGES[name].options, context)
 
 
 @pytest.mark.parametrize(

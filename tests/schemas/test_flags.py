@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.options import STAGE_OPTIONS, Options, parse_options
+from clipsieve.schemas.options import Options, parse_options
 from clipsieve.schemas.options.flags import read_options, with_flags
+from clipsieve.schemas.stages import STAGES
 
-FIELDS = [(stage, name) for stage, model in STAGE_OPTIONS.items() for name in model.model_fields]
+FIELDS = [(stage.name, name) for stage in STAGES.values() for name in stage.options.model_fields]
 TEXTS = st.one_of(st.just("none"), st.text(st.characters(exclude_categories=["C"]), max_size=8))
 SPELLED = {
     "combinations": st.lists(st.sampled_from(["top40_10M", "top5.25_300", "top101_5", "none"]), max_size=3),
@@ -37,7 +38,7 @@ def command_of(model: type[Options]) -> Any:
     return typer.main.get_command(app)
 
 
-COMMANDS = {stage: command_of(model) for stage, model in STAGE_OPTIONS.items()}
+COMMANDS = {stage.name: command_of(stage.options) for stage in STAGES.values()}
 
 
 def values(kind: Any, bounds: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
@@ -91,7 +92,7 @@ def flags(parameter: Any, value: Any) -> list[str]:
 
 @pytest.mark.parametrize(("stage", "name"), FIELDS, ids=[f"{stage} {name}" for stage, name in FIELDS])
 def test_a_command_line_says_what_a_recipe_says(stage: str, name: str) -> None:
-    model, command = STAGE_OPTIONS[stage], COMMANDS[stage]
+    model, command = STAGES[stage].options, COMMANDS[stage]
     (parameter,) = (parameter for parameter in command.params if parameter.name == name)
     field = model.model_fields[name]
 
@@ -114,10 +115,10 @@ def test_a_command_line_says_what_a_recipe_says(stage: str, name: str) -> None:
 
 def test_none_is_no_value_and_no_values() -> None:
     context = COMMANDS["train"].make_context("train", ["--grad-clip", "none", "--augment", "none"])
-    options = read_options(STAGE_OPTIONS["train"], context)
+    options = read_options(STAGES["train"].options, context)
     assert (options.grad_clip, options.augment) == (None, "none")
     context = COMMANDS["select"].make_context("select", ["--fraction", "none", "--where", "none"])
-    options = read_options(STAGE_OPTIONS["select"], context)
+    options = read_options(STAGES["select"].options, context)
     assert (options.fractions, options.where) == ((), "none")
 
 
@@ -141,4 +142,4 @@ def test_a_flag_that_is_given_twice_accumulates() -> None:
 def test_none_is_refused_by_its_flag_where_a_value_is_needed(stage: str, flag: str, reason: str) -> None:
     context = COMMANDS[stage].make_context(stage, [flag, "none"])
     with pytest.raises(InputError, match=f"^{stage}: {flag}: {reason}"):
-        read_options(STAGE_OPTIONS[stage], context)
+        read_options(STAGES[stage].options, context)

@@ -85,7 +85,7 @@ class ToyOptions(Options):
 def toy(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage("toy", ToyOptions, (Output("toys", Holds.LEARNT, "toys", is_parent=True),))
     monkeypatch.setattr(stages, "STAGES", STAGES)
-    monkeypatch.setitem(STAGES, "toy", stage)  # type: ignore[arg-type]
+    monkeypatch.setitem(STAGES, "toy", stage)
     return stage
 
 

@@ -75,7 +75,7 @@ def test_references_share_pixels_only_where_they_are_configured_alike(
 ) -> None:
     """In a black or a white frame: the transforms' texts are the same."""
     config = json.loads((tiny_model / CONFIG_NAME).read_text())
-    references = []
+    references: list[LoadedModel] = []
     for fill in (0, 255, 0):
         folder = tmp_path / str(len(references))
         shutil.copytree(tiny_model, folder)

@@ -20,7 +20,6 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.training.kills"])
 KINDS = ("step", "open", "os.rename", "os.remove")
 """A step is done; a checkpoint's temporary file is made; it is written whole; the one before is about to go."""
-TIMEOUT = 60
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def run_until(world: int, arguments: Sequence[str], moment: Moment | None) -> li
         processes.append(CONTEXT.Process(target=_train, args=(arguments, ranked, None if rank else moment, victim)))
         processes[-1].start()
     for process in processes:
-        process.join(TIMEOUT)
+        process.join()
     return [process.exitcode for process in reversed(processes)]
 
 

@@ -20,7 +20,7 @@ from clipsieve.schemas.models import LoadedModel, load_model
 from clipsieve.schemas.samples import Sample
 
 PAIRS = 24
-pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+pytestmark = [pytest.mark.numeric, pytest.mark.filterwarnings("ignore:Palette images with Transparency")]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ OUT ?= quickstart-run
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup quickstart test lint bench builtin clean
+.PHONY: setup quickstart test test-isa lint bench builtin clean
 
 setup: $(READY)
 
@@ -21,6 +21,17 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
+
+# The tests of numbers again, as processors without AVX, and with AVX2 at most, compute them. Elsewhere than on x86-64
+# the libraries pass over these names.
+WITHOUT_AVX := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 \
+  OPENBLAS_CORETYPE=Nehalem OPENCV_CPU_DISABLE=AVX512-SKX,AVX2,AVX FAISS_OPT_LEVEL=generic
+WITH_AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+  OPENBLAS_CORETYPE=Haswell OPENCV_CPU_DISABLE=AVX512-SKX FAISS_OPT_LEVEL=avx2
+
+test-isa: $(READY)
+	$(WITHOUT_AVX) $(BIN)/python -m pytest -n auto --dist loadfile -m numeric
+	$(WITH_AVX2) $(BIN)/python -m pytest -n auto --dist loadfile -m numeric
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -34,6 +34,17 @@ CAPTIONED, REPEATED = 500, 250
 TEMPLATES = ("clip art of a {c}.", "a picture of the {c}", "{c}")
 BUILTIN = Path(str(resources("clipsieve.pipelines") / "builtin"))
 _DRIVER = Path(__file__).with_name("clip_benchmark_peer.py")
+_MADE = {
+    "command": "python -m benchmarks.peer_tasks FILE",
+    "packages": {"clip-benchmark": "1.6.2", "numpy": "2.2.6"},
+    "model": "the builtin reference",
+    "precision": "float32",
+    "tolerance": 1e-4,
+    "why": (
+        "of each number of an embedding of unit length: other processors and versions of torch differ by 1e-6, a pixel "
+        "that is resized to the next level by 1e-5. A metric may differ by one sample, the choice between near ties."
+    ),
+}
 
 
 def write_tasks(data: Path, most: int | None = None) -> None:
@@ -162,7 +173,7 @@ def main(path: str) -> None:
             metrics, images = builtin_peer(Path(scratch) / f"wds_{name}")
             heads = [[round(float(value), 6) for value in row[:4]] for row in images[::50]]
             figures[name] = {"metrics": metrics, "images": len(images), "every_50th_embedding": heads}
-    Path(path).write_text(json.dumps({"clip_benchmark": "1.6.2", "figures": figures}, indent=1) + "\n")
+    Path(path).write_text(json.dumps({**_MADE, "figures": figures}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -89,12 +89,14 @@ class Stepper:
         ]
 
     def _features(self, part: MicroBatch) -> Features:
-        """The strategy's features, float32, computed in the run's precision."""
+        """The strategy's features, computed in the run's precision; float32, or float64 where the weights are."""
         images = {view: normalise(pixels, self.preprocess_cfg) for view, pixels in part.images.items()}
         is_bf16 = self.options.precision == "bf16"
         with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=is_bf16):
             features = self.trained(images, part.texts, part.kept)
-        return {name: feature.float() for name, feature in features.items()}
+        return {
+            name: feature.to(torch.promote_types(feature.dtype, torch.float32)) for name, feature in features.items()
+        }
 
     def _backward_at_once(self, part: MicroBatch) -> Features:
         losses = self.strategy.loss(self._features(part))

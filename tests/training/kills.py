@@ -21,7 +21,6 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.training.kills"])
 KINDS = ("step", "open", "os.rename", "os.remove")
 """A step is done; a checkpoint's temporary file is made; it is written whole; the one before is about to go."""
-TIMEOUT = 60
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def run_until(world: int, shards: str, out: str, options: TrainOptions, moment: 
         )
         processes[-1].start()
     for process in processes:
-        process.join(TIMEOUT)
+        process.join()
     return [process.exitcode for process in reversed(processes)]
 
 

@@ -1,6 +1,6 @@
 """``python -m tests.training.processes FOLDER TOWER``: every strategy on 4, 2 and 1 gloo processes.
 
-What test_processes.py compares: the weights after five steps, and the gradients of one step on other captions.
+What test_processes.py compares: the weights after five steps, and the gradients of the first, both computed in float64.
 A forkserver imports this once for all processes.
 """
 
@@ -55,6 +55,7 @@ def file_of(folder: str, what: str, name: str, world: int, accumulate: int) -> P
 def train_everything(rank: int, folder: str, tower_file: str) -> None:
     """What process ``rank`` of four does: its part in each world that it is in."""
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)  # of the weights, the normalised images and the features
     for world in (world for world in WORLDS if rank < world):
         control = None
         if world > 1:
@@ -81,32 +82,33 @@ def stepper_of(runtime: Runtime, tower_file: str, changes: dict[str, object]) ->
 
 
 def weights_of(stepper: Stepper) -> dict[str, torch.Tensor]:
-    """After `STEPS` steps, on captions of few words: each stands in several."""
+    """After `STEPS` steps."""
     for step in range(STEPS):
-        take(stepper, step, words=8)
+        take(stepper, step)
     return gathered(stepper.strategy.state_dict(), is_first=True)
 
 
 def gradients_of(stepper: Stepper) -> dict[str, torch.Tensor]:
-    """Of one step, on captions of random words from the whole vocabulary; clipped, all by one factor."""
-    take(stepper, 0, words=598)
+    """Of one step; clipped, all by one factor."""
+    take(stepper, 0)
     named = stepper.strategy.named_parameters()
     return gathered({name: p.grad for name, p in named if p.grad is not None}, is_first=True)
 
 
-def take(stepper: Stepper, step: int, words: int) -> None:
+def take(stepper: Stepper, step: int) -> None:
     """One step on this process's share."""
     share = BATCH // stepper.runtime.world_size
     start = stepper.runtime.rank * share
-    batch = batch_of(stepper.strategy, step, slice(start, start + share), words)
+    batch = batch_of(stepper.strategy, step, slice(start, start + share))
     stepper.take(batch, range(step * BATCH + start, step * BATCH + start + share))
 
 
-def batch_of(strategy: Strategy, step: int, own: slice, words: int) -> Batch:
+def batch_of(strategy: Strategy, step: int, own: slice) -> Batch:
+    """The rows ``own`` of a step's batch; its captions are random words from the whole vocabulary."""
     generator = torch.Generator().manual_seed(step)
     shape = (BATCH, 3, 16, 16)
     images = {v.name: torch.randint(256, shape, generator=generator, dtype=torch.uint8)[own] for v in strategy.views}
-    texts = torch.randint(1, 1 + words, (BATCH, 8), generator=generator)
+    texts = torch.randint(1, 599, (BATCH, 8), generator=generator)
     texts[:, -1] = 599
     return Batch(images, texts[own])
 

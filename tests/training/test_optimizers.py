@@ -14,6 +14,8 @@ from clipsieve.training.optimizers import clip_gradients, decay_groups, make_opt
 from clipsieve.training.strategies.registry import make_strategy
 from clipsieve.training.towers.tower import build_model, load_tower
 
+pytestmark = pytest.mark.numeric
+
 
 class OneMatrix(torch.nn.Module):
     """A kernel and a bias, and what a strategy has that an optimizer asks for: the names of what is not decayed."""

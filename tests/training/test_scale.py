@@ -16,6 +16,8 @@ from clipsieve.training.strategies.registry import fit_tower, make_strategy
 from clipsieve.training.towers.tower import Tower, build_model, load_tower
 
 SIZE = 6
+pytestmark = pytest.mark.numeric
+
 TEXT = {"context_length": 8, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2}
 
 

@@ -14,6 +14,8 @@ from clipsieve.training.towers.tower import build_model, load_tower
 
 SIZE = 12
 
+pytestmark = pytest.mark.numeric
+
 
 def stepper_of(tower_file, alone, **options):
     chosen = TrainOptions(tower=tower_file, slip_width=16, batch_size=SIZE, **options)

@@ -18,6 +18,8 @@ from clipsieve.schemas.models import load_model
 
 TEXTS = ["a frog", "two dogs", "a frog", "", "a very long caption about " + "nothing " * 30]
 
+pytestmark = pytest.mark.numeric
+
 
 def named(images):
     return [(f"image {row}", data) for row, data in enumerate(images)]

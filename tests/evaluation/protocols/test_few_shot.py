@@ -16,6 +16,8 @@ from clipsieve.evaluation.protocols.few_shot import fit_ridge, support_rows
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import EvaluateOptions
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("rows", [40, 12], ids=["primal", "dual"])
 def test_the_head_is_scikit_learns_ridge(rows):

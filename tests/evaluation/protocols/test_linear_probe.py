@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from clipsieve.evaluation.protocols.linear_probe import fit_probe, held_out, tra
 from clipsieve.schemas.options import EvaluateOptions
 
 CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.numeric
 
 
 def clusters(rows, spread, seed=0):

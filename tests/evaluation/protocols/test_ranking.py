@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from clipsieve.evaluation.protocols.ranking import hit_rate, rank_of, score_chunks
+
+pytestmark = pytest.mark.numeric
 
 
 @settings(max_examples=200, deadline=None)

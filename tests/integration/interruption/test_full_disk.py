@@ -19,7 +19,7 @@ def test_a_full_disk_ends_the_job_with_one_line(job: Job, whole: Whole, tmp_path
     out, disk = tmp_path / "disk" / "shards", tmp_path / "disk"
     disk.mkdir()
     with namespace("--mount") as enter:
-        run = partial(subprocess.run, capture_output=True, text=True, timeout=120)
+        run = partial(subprocess.run, capture_output=True, text=True)
         mounted = run([*enter, "mount", "-t", "tmpfs", "-o", f"size={int(whole.room * share)}", "none", str(disk)])
         assert mounted.returncode == 0, mounted.stderr
         with begun([*enter, *job.command(out)]) as running:

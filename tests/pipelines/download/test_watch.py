@@ -110,7 +110,7 @@ def test_a_download_stops_when_its_budget_is_broken_and_goes_on_with_a_larger_on
         assert [file.name for file in sorted(stopped.glob("*.tar"))] == ["00000.tar", "00001.tar"]
         assert list(stopped.glob(".*")) == []
 
-        larger = options.model_copy(update={"max_failure_share": 1.0, "read_timeout": 0.5})
+        larger = options.model_copy(update={"max_failure_share": 1.0, "read_timeout": 2})
         done = download.run(path, str(stopped), larger, ONE_PROCESS)
         assert done.counts["success"] == 5
         assert done.digest == download.run(path, str(whole), larger, ONE_PROCESS).digest

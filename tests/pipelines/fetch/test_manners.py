@@ -24,12 +24,12 @@ def test_a_host_that_asks_for_a_long_pause_is_left_alone_by_its_other_rows_too()
 
 
 def test_waiting_for_a_turn_is_no_part_of_an_attempts_time():
-    """Twelve rows of 0.2 s each one after the other take longer than the 1.5 s that each of them has."""
+    """Twenty rows of 0.2 s each one after the other take longer than the 3 s that each of them has."""
 
     async def asked():
-        limits = {"host_concurrency": 1, "host_rate": 5, "total_timeout": 1.5}
+        limits = {"host_concurrency": 1, "host_rate": 5, "total_timeout": 3}
         async with RawServer([answer()]) as server, fetching(server.host, **limits) as fetcher:
-            return await asyncio.gather(*(fetcher.fetch(f"http://{server.host}/{n}", UID) for n in range(12)))
+            return await asyncio.gather(*(fetcher.fetch(f"http://{server.host}/{n}", UID) for n in range(20)))
 
     assert {row.body for row in asyncio.run(asked())} == {b"bytes"}
 

@@ -22,7 +22,7 @@ from clipsieve.schemas.models import CONFIG_NAME, LoadedModel, load_model
 from clipsieve.schemas.samples import Sample
 
 PAIRS = 24
-pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+pytestmark = [pytest.mark.numeric, pytest.mark.filterwarnings("ignore:Palette images with Transparency")]
 
 
 @pytest.fixture(scope="module")

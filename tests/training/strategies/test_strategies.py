@@ -17,6 +17,8 @@ from clipsieve.training.towers.tower import build_model, load_tower
 
 WHOLE = slice(None)
 
+pytestmark = pytest.mark.numeric
+
 
 def unit(values):
     return values / np.linalg.norm(values, axis=1, keepdims=True)

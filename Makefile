@@ -5,7 +5,7 @@ OUT ?= quickstart-run
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup quickstart test lint bench builtin clean
+.PHONY: setup quickstart test test-newest lint bench builtin clean
 
 setup: $(READY)
 
@@ -21,6 +21,13 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
+
+# The newest versions that pyproject.toml allows, in a virtual environment of their own: constraints.txt is left out.
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade pip
+	.venv-newest/bin/python -m pip install --quiet --editable '.[dev]'
+	.venv-newest/bin/python -m pytest -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,4 +49,4 @@ builtin: $(READY)
 	$(BIN)/python -m clipsieve.evaluation.separation --model pipelines/builtin --pairs build/builtin/held_out.parquet
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-newest build *.egg-info

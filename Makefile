@@ -5,7 +5,7 @@ OUT ?= quickstart-run
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup quickstart test test-isa lint bench builtin clean
+.PHONY: setup quickstart test test-isa test-newest lint bench builtin clean
 
 setup: $(READY)
 
@@ -33,6 +33,13 @@ test-isa: $(READY)
 	$(WITHOUT_AVX) $(BIN)/python -m pytest -n auto --dist loadfile -m numeric
 	$(WITH_AVX2) $(BIN)/python -m pytest -n auto --dist loadfile -m numeric
 
+# The newest versions that pyproject.toml allows, in a virtual environment of their own: constraints.txt is left out.
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade pip
+	.venv-newest/bin/python -m pip install --quiet --editable '.[dev]'
+	.venv-newest/bin/python -m pytest -n auto
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,4 +60,4 @@ builtin: $(READY)
 	$(BIN)/python -m clipsieve.evaluation.separation --model pipelines/builtin --pairs build/builtin/held_out.parquet
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-newest build *.egg-info

@@ -96,7 +96,7 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
         with _upload(fs, inner) as stream:
             yield stream
         return
-    folder = fs._parent(inner)
+    folder = posixpath.dirname(inner)
     temporary = join(folder, f".{name_of(inner)}.tmp.{uuid.uuid4().hex}")
     with naming(path):
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103

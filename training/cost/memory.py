@@ -111,7 +111,7 @@ class _Count:
 
     def __init__(self, strategy: Strategy) -> None:
         self.total = self.in_layers = self.inputs = self.largest = 0
-        self._seen = {parameter.untyped_storage()._cdata for parameter in strategy.parameters()}
+        self._seen = {parameter.untyped_storage() for parameter in strategy.parameters()}  # by identity
         self._layers, self._before = repeated_layers(strategy.model), 0
         self._stack = ExitStack()
 
@@ -126,8 +126,8 @@ class _Count:
 
     def _save(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._seen:
-            self._seen.add(storage._cdata)
+        if storage not in self._seen:
+            self._seen.add(storage)
             self.total += storage.nbytes()
         return tensor
 

@@ -18,6 +18,7 @@ from clipsieve.training.towers.tower import ClipModel, Tower
 
 __all__ = ["CAPTION_VIEW", "Strategy", "View", "fit_tower", "make_strategy"]
 
+_BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm)
 _STRATEGIES: dict[str, type[Strategy]] = {"clip": Clip, "siglip": SigLip, "slip": Slip}
 
 
@@ -26,8 +27,7 @@ def make_strategy(options: TrainOptions, tower: Tower, model: ClipModel, runtime
 
     Raises InputError, with the reason, for what the tower cannot do.
     """
-    norms = torch.nn.modules.batchnorm._BatchNorm
-    if options.accumulate > 1 and any(isinstance(module, norms) for module in model.modules()):
+    if options.accumulate > 1 and any(isinstance(module, _BATCH_NORMS) for module in model.modules()):
         raise InputError(
             f"`accumulate` {options.accumulate}: the batch norms of tower {tower.name!r} would see micro-batches, not "
             "the batch; take more processes, or a tower without them"

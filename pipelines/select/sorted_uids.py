@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import IO
 
 import numpy as np
@@ -61,7 +62,7 @@ def _spill(run: np.ndarray, spilled: IO[bytes]) -> int:
 
 def _merge(spilled: IO[bytes], lengths: list[int]) -> Iterator[np.ndarray]:
     """Sorted runs that lie one after another in a file -> all their uids in order, in blocks of bytes[N] of 16."""
-    ends = np.cumsum(lengths, dtype=np.int64).tolist()
+    ends = list(accumulate(lengths))
     nexts = [end - length for end, length in zip(ends, lengths, strict=True)]
     blocks: list[np.ndarray] = [np.zeros(0, "S16") for _ in lengths]
     while True:

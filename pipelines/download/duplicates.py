@@ -39,7 +39,7 @@ def split_buckets(records: np.ndarray, buckets: int) -> Iterator[tuple[int, byte
     prefix = records[:, 0].astype(np.uint32) * 256 + records[:, 1]
     bucket_of = prefix * np.uint32(buckets) >> np.uint32(16)
     order = np.argsort(bucket_of, kind="stable")
-    counts = np.bincount(bucket_of, minlength=buckets)
+    counts = np.bincount(bucket_of)
     ends = np.cumsum(counts)
     for bucket in np.flatnonzero(counts).tolist():
         yield bucket, records[order[ends[bucket] - counts[bucket] : ends[bucket]]].tobytes()

@@ -63,8 +63,8 @@ def parse_allowed_hosts(hosts: Sequence[str]) -> AllowedHosts:
     """``HOST:PORT`` texts -> (host, port) pairs; an IPv6 host stands in brackets."""
     allowed = set()
     for text in hosts:
-        host, colon, port = text.rpartition(":")
-        if not (colon and host and port.isascii() and port.isdigit()):
+        host, _, port = text.rpartition(":")
+        if not (host and port.isascii() and port.isdigit()):
             raise InputError(f"`allow_hosts`: {text!r} is not HOST:PORT, as 127.0.0.1:8080")
         address = literal_address(host)
         allowed.add((str(address) if address else host.lower(), int(port)))

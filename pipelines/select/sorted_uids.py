@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import IO
 
 import numpy as np
@@ -67,7 +68,7 @@ def _merge(spilled: IO[bytes], lengths: list[int]) -> Iterator[np.ndarray]:
         run 0    1 4 7 9 | 12 …      bound: min(9, 6) = 6
         run 1    2 3 5 6 | 8 …       taken: 1 2 3 4 5 6; run 0 keeps 7 9, and run 1 reads its next block
     """
-    ends = np.cumsum(lengths, dtype=np.int64).tolist()
+    ends = list(accumulate(lengths))
     nexts = [end - length for end, length in zip(ends, lengths, strict=True)]
     blocks: list[np.ndarray] = [np.zeros(0, "S16") for _ in lengths]
     while True:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +89,24 @@ def test_a_failure_within_ends_it(tmp_path: Path) -> None:
 def test_a_bucket_is_written_without_a_lock() -> None:
     with only_writer("memory://bucket/shards"), only_writer("memory://bucket/shards"):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def test_where_folders_cannot_be_locked_it_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As a network file system says it, which is not to be had here; what is none of these is an error."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(code, "by the file system")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    if code == errno.EIO:
+        with pytest.raises(OSError, match="by the file system"), only_writer(str(tmp_path)):
+            pass
+    else:
+        with only_writer(str(tmp_path)):
+            pass
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -218,6 +219,67 @@ def test_the_digest_of_an_input(tmp_path):
     assert manifest.input_digest(str(foreign)) != before
     with pytest.raises(InputError, match="no such file or folder"):
         manifest.input_digest(str(tmp_path / "nowhere"))
+
+
+def test_the_digest_of_a_foreign_folder_is_of_its_files_names_and_sizes(tmp_path):
+    (tmp_path / "b.tar").write_bytes(b"xy")
+    (tmp_path / "a.tar").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    assert manifest.input_digest(str(tmp_path)) == files.sha256_text("a.tar 1", "b.tar 2")
+    assert manifest.input_digest(str(tmp_path / "a.tar")) == hashlib.sha256(b"x").hexdigest()
+    assert manifest.earlier_digests(str(tmp_path)) == []
+
+
+def test_a_folder_that_a_takedown_changes_is_closed_until_it_ends(tmp_path):
+    folder = str(tmp_path)
+    done = finished(tmp_path)
+    manifest.begin_takedown(folder, done)
+    half = manifest.read_manifest(folder)
+    assert half is not None and half.status == "takedown" and not half.complete
+    for attempt in (
+        lambda: manifest.input_digest(folder),
+        lambda: manifest.begin(folder, SCORE, {"shards": "abc"}),
+    ):
+        with pytest.raises(InputError, match=f"^{folder}: a takedown is half done there; run it again"):
+            attempt()
+    record = manifest.Takedown(
+        opt_out="list", begun_at="1", finished_at="2", pairs=1, counts=done.counts, digests=["digest-of-data"]
+    )
+    changed = half.model_copy(update={"counts": {"pairs": 2}, "digest": "less"})
+    after = manifest.finish_takedown(folder, changed, record)
+    assert after == manifest.read_manifest(folder)
+    assert (after.complete, after.takedowns, after.digest) == (True, [record], "less")
+    assert manifest.known_digests(after) == {"less", "digest-of-data"}
+    again = manifest.finish_takedown(folder, after, None)
+    assert again.complete and again.takedowns == [record]
+    opened = manifest.reopen(folder, again, SCORE, {"shards": "new"})
+    assert opened.takedowns == [record] and opened.earlier[0].takedowns == []
+    assert manifest.known_digests(opened) >= {"less", "digest-of-data"}
+
+
+def test_a_folder_whose_input_is_refused_before_any_data_is_as_if_not_begun(tmp_path):
+    empty, filled = str(tmp_path / "empty"), str(tmp_path / "filled")
+    for folder in (empty, filled):
+        manifest.begin(folder, SCORE, {})
+    (tmp_path / "filled" / "00000.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match="no"), manifest.withdrawn_if_empty(empty, filled):
+        raise InputError("no")
+    assert manifest.read_manifest(empty) is None
+    assert manifest.read_manifest(filled) is not None
+    with pytest.raises(RuntimeError), manifest.withdrawn_if_empty(filled):
+        raise RuntimeError
+    assert manifest.read_manifest(filled) is not None
+
+
+def test_what_is_no_manifest_is_named(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"stage": "score"}')
+    with pytest.raises(InputError, match=f"^{tmp_path}/manifest.json: not a manifest of clipsieve"):
+        manifest.read_manifest(str(tmp_path))
+
+
+def test_a_line_shows_the_counts(tmp_path):
+    done = finished(tmp_path).model_copy(update={"counts": {"pairs": 1_234, "rows": 5}})
+    assert done.line("scores") == "scores: pairs 1,234, rows 5"
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

@@ -11,8 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.members import as_raw, as_strings, count, find, read_members, read_subset
+from clipsieve.schemas.members import (
+    as_raw,
+    as_strings,
+    count,
+    find,
+    load_members,
+    read_members,
+    read_subset,
+    write_members,
+)
 from clipsieve.schemas.uid import UID_U64_PAIR
 
 # Zero bytes at either end: numpy's byte strings drop them where they may.
@@ -82,6 +92,26 @@ def test_uids_that_are_not_hexadecimal_are_refused(tmp_path):
     pq.write_table(pa.table({"uid": ["z" * 32]}), path)
     with pytest.raises(InputError, match="column 'uid' holds a value that is not 32 hex digits"):
         read_members(str(path))
+
+
+def test_bytes_that_are_not_whole_pairs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(bytes(24))
+    with pytest.raises(InputError, match=r"x\.npy: not a subset: neither Parquet nor npy, nor a multiple of 16 bytes"):
+        read_subset(str(tmp_path / "x.npy"))
+
+
+@pytest.mark.parametrize("folder", ["", "memory://members/"])
+def test_written_members_are_loaded_and_nothing_is_unpickled(tmp_path: Path, folder: str) -> None:
+    path = f"{folder or tmp_path}/members.npy"
+    members = as_strings(as_array(sorted([bytes(16), b"\1" + bytes(15), bytes(range(16))])))
+    write_members(members, path)
+    found = load_members(path)
+    assert isinstance(found, np.memmap) == (not folder)
+    assert found.dtype == "S16" and np.array_equal(found, members)
+    with files.atomic_write(path) as stream:
+        np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"allow_pickle=False|Python objects"):
+        load_members(path)
 
 
 def write_npy(path: Path, uids: list[int]) -> Path:

@@ -16,6 +16,11 @@ def test_uid_is_the_head_of_the_sha256_of_url_nul_caption():
     assert uid.uid_of("http://example.org/ä.png", "Ein Bär") == expected
 
 
+def test_a_lone_surrogate_is_kept_in_the_hash():
+    expected = hashlib.sha256(b"http://example.org/\0" + b"a \xed\xa0\x80").hexdigest()[:32]
+    assert uid.uid_of("http://example.org/", "a \ud800") == expected
+
+
 @given(st.text(), st.text())
 def test_uid_takes_any_text(url, caption):
     assert uid.UID_PATTERN.fullmatch(uid.uid_of(url, caption))
@@ -31,10 +36,11 @@ def test_bytes_and_strings_are_inverse(uids):
     assert raw.shape == (len(uids), 16)
     assert uid.uid_strings(raw) == uids
     assert uid.uid_array(raw).equals(pa.array(uids, pa.string()))
+    assert (uid.uid_bytes(pa.array(uids, pa.large_string())) == raw).all()
     assert (uid.uid_bytes(pa.chunked_array([pa.array(["0" * 32, *uids]).slice(1)])) == raw).all()
 
 
-@pytest.mark.parametrize("column", [["0" * 31], ["0" * 33, "0" * 31], ["g" * 32], [None], [7]])
+@pytest.mark.parametrize("column", [["0" * 31], ["0" * 33, "0" * 31], ["g" * 32], [None], [7], ["0" * 32, None], []])
 def test_what_is_no_uid_has_no_bytes(column):
     with pytest.raises(ValueError, match="digit"):
         uid.uid_bytes(pa.array(column))

@@ -41,11 +41,21 @@ def test_all_but_the_first_row_of_a_uid_are_found(values, buckets, first_row, ra
     assert sorted(found) == expected
 
 
-def test_buckets_hold_about_a_million_rows_each():
-    assert bucket_count(1) == 1
-    assert bucket_count(BUCKET_ROWS + 1) == 2
-    assert bucket_count(12_800_000_000) * BUCKET_ROWS >= 12_800_000_000
+def test_buckets_hold_half_a_million_rows_each():
+    assert BUCKET_ROWS == 524_288
+    assert [bucket_count(rows) for rows in (1, 524_288, 524_289, 12_800_000_000)] == [1, 1, 2, 24_415]
     assert bucket_count(10**15) == 65_536
+
+
+@pytest.mark.parametrize("buckets", [1, 2, 191, 24_415, 65_536])
+def test_uids_are_spread_evenly_over_the_buckets_by_their_leading_bits(buckets):
+    raw = np.zeros((65_536, 16), np.uint8)
+    raw[:, :2] = np.arange(65_536).astype(">u2").view(np.uint8).reshape(-1, 2)
+    found = list(split_buckets(pack_records(raw, 0), buckets))
+    sizes = [len(records) // 24 for _, records in found]
+    assert [bucket for bucket, _ in found] == list(range(buckets))
+    assert max(sizes) - min(sizes) <= 1
+    assert b"".join(records for _, records in found) == pack_records(raw, 0).tobytes()
 
 
 @settings(max_examples=30, deadline=None)
@@ -56,6 +66,7 @@ def test_repeats_are_found_by_files_and_read_back_by_any_span(tmp_path_factory, 
     raw = np.frombuffer(b"".join(values), np.uint8).reshape(-1, 16)
     path = find_repeats([raw[a:b] for a, b in pairwise(cuts)], len(values), folder)
     assert list(folder.iterdir()) == [path]
+    assert path.stat().st_size == -(-len(values) // 8)  # a bit a row
     start = data.draw(st.integers(0, len(values) - 1))
     count = data.draw(st.integers(1, len(values) - start))
     seen: dict[bytes, int] = {}
@@ -73,6 +84,9 @@ def test_many_buckets_are_one_answer(tmp_path):
     raw[again] = raw[again - 1]
     path = find_repeats(np.array_split(raw, 4), rows, tmp_path)
     assert repeats_in(path, 0, rows).tolist() == again.tolist()
+    for start in (1, 8, 99, 100_004, 300_001):
+        wanted = again[(again >= start) & (again < start + 200_006)]
+        assert repeats_in(path, start, 200_006).tolist() == (wanted - start).tolist()
 
 
 def test_a_scratch_folder_without_room_is_named(tmp_path):

@@ -301,17 +301,19 @@ def test_shards_are_numbered_on_and_names_keep_their_length(tmp_path: Path) -> N
     assert [plan.rows for each in passes for plan in each.plans] == [3, 3, 2, 3, 1, 1]
 
 
-@pytest.mark.parametrize(("retried", "refused"), [(50_000, False), (50_001, True)])
-def test_names_have_room_for_as_many_shards_again(tmp_path: Path, retried: int, refused: bool) -> None:
+@pytest.mark.parametrize(
+    ("planned", "retried", "last"), [(50_000, 50_000, "99999"), (50_000, 50_001, None), (50_001, 50_001, "100001")]
+)
+def test_names_have_room_for_as_many_shards_again(tmp_path: Path, planned: int, retried: int, last: str | None) -> None:
     (tmp_path / "_manifest").mkdir()
-    table = open_pairs([table_of(tmp_path / "pairs.parquet", 50_000)])
+    table = open_pairs([table_of(tmp_path / "pairs.parquet", planned)])
     table_of(Path(retry_path(str(tmp_path), 1)), retried)
     plan: Callable = lambda: plan_passes(table, str(tmp_path), DownloadOptions(shard_size=1), 1)  # noqa: E731
-    if refused:
+    if last is None:
         with pytest.raises(InputError, match="100001 shards do not have names of 5 digits"):
             plan()
     else:
-        assert plan()[1].names[-1] == "99999"
+        assert plan()[1].names[-1] == last
 
 
 def test_the_table_of_a_pass_is_written_in_groups(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,24 @@ from hypothesis import strategies as st
 from clipsieve.pipelines.fetch.addresses import is_public, literal_address, parse_allowed_hosts
 from clipsieve.schemas.errors import InputError
 
-PUBLIC = ["8.8.8.8", "1.1.1.1", "100.63.255.255", "100.128.0.0", "172.32.0.1", "2606:4700::1111"]
+PUBLIC = [
+    "8.8.8.8",
+    "1.1.1.1",
+    "100.63.255.255",
+    "100.128.0.0",
+    "168.63.129.15",
+    "168.63.129.17",
+    "172.32.0.1",
+    "192.0.1.0",
+    "192.88.98.255",
+    "192.88.100.0",
+    "223.255.255.255",
+    "2000::1",
+    "2001:200::1",
+    "2606:4700::1111",
+    "3ffe:ffff::1",
+    "3fff:1000::1",
+]
 PRIVATE = [
     "0.0.0.0",
     "10.1.2.3",

@@ -5,13 +5,20 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
 from clipsieve.pipelines.fetch.failure import FetchError
-from clipsieve.pipelines.fetch.hosts import Hosts
+from clipsieve.pipelines.fetch.hosts import Hosts, host_of
 from clipsieve.schemas.outcomes import ErrorClass
 from tests.pipelines.fetch.virtual_time import run
 
 HOST, OTHER = ("a.example", 80), ("a.example", 81)
+
+
+def test_a_host_is_its_name_and_port():
+    assert host_of(URL("http://A.example/x?y")) == HOST
+    assert host_of(URL("https://a.example/")) == ("a.example", 443)
+    assert host_of(URL("http://[::1]:81/")) == ("::1", 81)
 
 
 @settings(max_examples=50, deadline=None)
@@ -57,9 +64,9 @@ def test_a_request_that_goes_away_leaves_its_turn_to_the_next(steps_before_cance
             hosts.release(HOST)
         await patient
         hosts.release(HOST)
-        return len(hosts)
+        return len(hosts), impatient.cancelled()
 
-    assert run(main) == 0
+    assert run(main) == (0, True)
 
 
 def test_a_rate_spaces_the_requests_of_each_host():
@@ -127,11 +134,58 @@ def test_pauses_without_an_answer_in_between_add_up():
         await hosts.turn(HOST)
         hosts.resume(HOST)
         hosts.release(HOST)
-        await answer_with(hosts, 40)
+        await answer_with(hosts, 60)
         await hosts.turn(HOST)
         return clock()
 
-    assert run(main) == pytest.approx(120)
+    assert run(main) == pytest.approx(140)
+
+
+def test_a_pause_holds_for_requests_that_wait_for_the_rate_and_for_part_of_a_second():
+    async def main(clock):
+        hosts = Hosts(2, 1.0, 60, clock)
+        await hosts.turn(HOST)
+        waiting = asyncio.ensure_future(hosts.turn(HOST))
+        await asyncio.sleep(0.5)
+        hosts.pause(HOST, 1.25, 429)
+        await waiting
+        return clock()
+
+    assert run(main) == pytest.approx(1.75)
+
+
+def test_a_pause_is_an_hour_at_most_and_a_shorter_one_does_not_end_it():
+    async def main(clock):
+        hosts = Hosts(1, None, 10_000, clock)
+        await answer_with(hosts, 9_000)
+        await hosts.turn(HOST)
+        hour = clock()
+        hosts.pause(HOST, 30, 429)
+        hosts.pause(HOST, 10, 503)
+        hosts.release(HOST)
+        await hosts.turn(HOST)
+        return hour, clock()
+
+    assert run(main) == (pytest.approx(3_600), pytest.approx(3_630))
+
+
+def test_turns_that_fail_or_go_away_while_the_host_pauses_are_given_back():
+    async def main(clock):
+        hosts = Hosts(1, None, 60, clock)
+        await answer_with(hosts, 61)
+        for _ in range(2):
+            with pytest.raises(FetchError):
+                await hosts.turn(HOST)
+        await asyncio.sleep(10)
+        gone = asyncio.ensure_future(hosts.turn(HOST))
+        await asyncio.sleep(1)
+        gone.cancel()
+        await asyncio.sleep(200)
+        await hosts.turn(HOST)
+        hosts.release(HOST)
+        return len(hosts)
+
+    assert run(main) == 0
 
 
 def test_a_million_hosts_take_no_more_room_than_those_at_work():
@@ -149,3 +203,19 @@ def test_a_million_hosts_take_no_more_room_than_those_at_work():
         return most
 
     assert run(main) <= 2048
+
+
+def test_of_many_hosts_neither_those_at_work_nor_those_that_pause_are_forgotten():
+    async def main(clock):
+        hosts = Hosts(1, None, 60, clock)
+        await hosts.turn(HOST)
+        for number in range(1_500):
+            host = (f"{number}.example", 80)
+            await hosts.turn(host)
+            hosts.pause(host, 40, 503)
+            hosts.release(host)
+        await hosts.turn(("0.example", 80))
+        hosts.release(HOST)
+        return clock()
+
+    assert run(main) == pytest.approx(40)

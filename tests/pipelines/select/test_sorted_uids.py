@@ -36,6 +36,13 @@ def test_any_blocks_become_numpys_sorted_npy(
     assert Path(path).read_bytes() == expected.read_bytes()
 
 
+def test_a_run_ends_with_the_block_that_fills_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So memory holds one run."""
+    monkeypatch.setattr(sorted_uids, "RUN_UIDS", 6)
+    blocks = np.array_split(np.random.default_rng(0).integers(0, 256, (23, 16), np.uint8), [3, 6, 8, 18])
+    assert [len(run) for run in sorted_uids._runs(blocks)] == [6, 12, 5]
+
+
 @pytest.mark.parametrize("run", [2, 100])
 def test_a_uid_that_stands_twice_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: int) -> None:
     """Be it in one run or in two, at the border of two merged blocks or within one."""

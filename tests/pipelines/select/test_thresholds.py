@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -196,10 +198,22 @@ def test_shares_add_up_and_grow_with_the_total(a: int, b: int) -> None:
 
 
 def test_top_counts_are_whole_number_arithmetic() -> None:
-    # 0.29 * 100 is 28.999…: a product of floats loses a pair here.
+    # 0.29 * 100 is 28.999…, and 10,000 * 0.57 / 100 is 56.999…: a product of floats loses a pair here.
     assert thresholds.top_count(100, 29) == 29
+    assert thresholds.top_count(10_000, 0.57) == 57
     assert thresholds.top_count(12_800_000_000, 33.33) == 4_266_240_000
     assert thresholds.top_count(3, 66.66) == 1 and thresholds.top_count(7, 100) == 7
+
+
+def test_every_hundredth_of_a_percent_of_ten_thousand_rows_is_a_row() -> None:
+    counts = [thresholds.top_count(10_000, hundredths / 100) for hundredths in range(10_001)]
+    assert counts == list(range(10_001))
+
+
+@given(st.integers(0, 10**10) | st.integers(0, 10**6).map(lambda shards: 10_000 * shards), st.integers(1, 10_000))
+def test_top_counts_are_those_of_exact_fractions(rows: int, hundredths: int) -> None:
+    exact = rows * Fraction(hundredths, 10_000)
+    assert thresholds.top_count(rows, hundredths / 100) == math.floor(exact)
 
 
 @given(st.binary(min_size=16, max_size=16), st.integers(0, 2**70))
@@ -226,6 +240,29 @@ def test_seeded_hashes_of_counted_uids_are_even() -> None:
     counts = np.bincount((first * 100).astype(int), minlength=100)
     assert ((counts - 1_000) ** 2 / 1_000).sum() < 150  # chi-square of 99 degrees of freedom: p = 0.0007
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.01
+
+
+def test_a_border_is_asked_for_when_it_is_known() -> None:
+    digits = np.array([[1, 2], [1, 3], [4, 0]], np.uint16)
+    (cut,) = thresholds.advance([thresholds.new_cut(0, 1)], thresholds.count(digits, None, [thresholds.new_cut(0, 1)]))
+    assert cut.missing == 1 and cut.digits == (1,)  # two rows begin with 1
+    for unknown in (cut, thresholds.new_cut(0, 0)):
+        with pytest.raises(ValueError, match="a cut has no border before it is resolved, nor one that takes nothing"):
+            thresholds.borders([unknown], 2)
+    cuts = thresholds.advance([cut], thresholds.count(digits, None, [cut]))
+    assert thresholds.borders(cuts, 3).tolist() == [[1, 2, 65_535]]
+    assert len(thresholds.count(digits, None, cuts).codes) == 0  # nothing is left to be counted
+
+
+def test_rows_that_are_gone_in_a_later_pass_are_missed() -> None:
+    """Also where the next bin has enough of them."""
+    cuts = [thresholds.new_cut(0, 5), thresholds.new_cut(1, 5)]
+    groups = np.array([0] * 3 + [1] * 9)
+    histogram = thresholds.count(np.zeros((12, 1), np.uint16), groups, cuts)
+    with pytest.raises(ValueError, match="cut at rank 5: only 3 rows in its bin"):
+        thresholds.advance(cuts, histogram)
+    with pytest.raises(ValueError, match="cut at rank 5: only 0 rows in its bin"):
+        thresholds.advance(cuts, thresholds.EMPTY)
 
 
 def test_a_sample_larger_than_the_pool_is_refused_with_both_numbers() -> None:

@@ -21,6 +21,7 @@ def test_a_tar_holds_its_members_where_the_writer_says(samples):
     places = [writer.write(key, members) for key, members in samples]
     digest = writer.close()
     data = stream.getvalue()
+    assert data == written_by_tarfile(samples)
     assert digest == xxhash.xxh3_128(data).hexdigest()
     assert len(data) % tarfile.RECORDSIZE == 0
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
@@ -29,6 +30,17 @@ def test_a_tar_holds_its_members_where_the_writer_says(samples):
     for (key, members), (offset, size) in zip(samples, places, strict=True):
         (sample,) = parse_samples(data[offset : offset + size], "x")
         assert (sample.key, sample.members) == (key, members)
+
+
+def written_by_tarfile(samples):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, members in samples:
+            for extension, data in members.items():
+                info = tarfile.TarInfo(f"{key}.{extension}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
 
 
 def _read(tar, member):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,11 +84,14 @@ def test_augmented_epochs_differ(plan, tower):
 
 
 def test_a_batch_that_is_not_wanted_ends_the_threads(plan, tower):
+    before = set(threading.enumerate())
     batches = load_batches(
         PairReader(make_order(plan, (), 0), tower, (View("image", "none"),), "truncate"), [range(4)] * 100, 2
     )
     next(batches)
+    assert set(threading.enumerate()) > before
     batches.close()
+    assert set(threading.enumerate()) <= before
 
 
 def test_an_image_that_cannot_be_decoded_names_its_sample(shards, tower, tmp_path):

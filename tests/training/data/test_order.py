@@ -58,6 +58,30 @@ def test_a_mixture_gives_each_subset_its_share_of_every_block():
 
 
 @given(st.lists(st.floats(1, 100), min_size=2, max_size=6))
+def test_a_mixture_is_as_the_recipe_says_position_by_position():
+    """A run that is resumed goes on in this stream, so it is part of the format."""
+    seed, slots, count = 7, (3333, 6667), BLOCK + 500
+    order = order_of(50, (range(7), range(5, 50)), (1, 2), seed)
+    assert order.slots == slots  # the place that is left over goes to the larger remainder
+    seen, expected = [0, 0], []
+    for position in range(count):
+        block, place = divmod(position, BLOCK)
+        if not place:
+            whose = np.repeat([0, 1], slots)
+            turns = np.random.default_rng((seed, block, 2**31)).permutation(whose)
+        subset = int(turns[place])
+        members = (range(7), range(5, 50))[subset]
+        epoch, number = divmod(seen[subset], len(members))
+        shuffled = np.random.default_rng((seed, epoch, subset)).permutation(len(members))
+        expected.append(members[shuffled[number]])
+        seen[subset] += 1
+    assert order.slice(0, count).tolist() == expected
+
+
+def test_of_equal_remainders_the_first_has_the_place():
+    assert order_of(3, ([0], [1], [2]), (1, 1, 1)).slots == (3334, 3333, 3333)
+
+
 def test_shares_are_the_weights_to_within_a_place(weights):
     slots = order_of(len(weights), [[n] for n in range(len(weights))], weights).slots
     exact = np.array(weights) / sum(weights) * BLOCK

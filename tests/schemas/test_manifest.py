@@ -102,10 +102,10 @@ def test_a_mixture_is_recorded_part_by_part(tmp_path):
     assert [(name, pytest.approx(share)) for name, share in data.shares] == [("top20", 0.7), ("top80", 0.3)]
     again = manifest.begin(str(tmp_path), TrainOptions(), {"shards": "abc"}, subsets=mixture(0.7, 0.3, path="moved"))
     assert again.subsets == mixture(0.7, 0.3, path="moved")
-    with pytest.raises(InputError, match=r"subset was 'top20=0\.7,top80=0\.3', now 'top20=0\.7,top80=1'"):
+    with pytest.raises(InputError, match=r"`subset` was 'top20=0\.7,top80=0\.3', now 'top20=0\.7,top80=1'"):
         manifest.begin(str(tmp_path), TrainOptions(), {"shards": "abc"}, subsets=mixture(0.7, 1))
     other = [mixture(0.7, 0.3)[0], mixture(0.7, 0.3)[1].model_copy(update={"digest": "other"})]
-    with pytest.raises(InputError, match=r"subset top80 was 'digest of top80', now 'other'"):
+    with pytest.raises(InputError, match=r"`subset top80` was 'digest of top80', now 'other'"):
         manifest.begin(str(tmp_path), TrainOptions(), {"shards": "abc"}, subsets=other)
 
 

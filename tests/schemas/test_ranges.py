@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import fsspec
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from clipsieve.schemas import ranges
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.ranges import RangeReader
+from clipsieve.schemas.threads import map_ahead
 
 
 @pytest.mark.parametrize("root", ["local", "memory://ranges"])
@@ -52,8 +53,7 @@ def test_threads_read_while_handles_come_and_go(tmp_path, monkeypatch):
         path.write_bytes(bytes([number]) * 100)
     reader = RangeReader()
     wanted = [(str(paths[n % 6]), n % 90, 10) for n in range(3000)]
-    with ThreadPoolExecutor(8) as pool:
-        read = pool.map(lambda place: reader.read([place])[0], wanted)
+    with closing(map_ahead(lambda place: reader.read([place])[0], wanted, threads=8)) as read:
         assert list(read) == [bytes([n % 6]) * 10 for n in range(3000)]
 
 

@@ -69,9 +69,10 @@ class RangeReader:
     def _open(self, path: str) -> _Handle:
         with self._lock:
             handle = self._handles.get(path)
-            if handle is None:
-                handle = self._handles[path] = _Handle(path)
-            self._handles.move_to_end(path)
+            if handle is not None:
+                self._handles.move_to_end(path)
+                return handle
+            handle = self._handles[path] = _Handle(path)
             if len(self._handles) > _OPEN_FILES:
                 self._handles.popitem(last=False)  # closed when the last thread that reads it lets go
             return handle

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import xxhash
@@ -51,7 +51,7 @@ class Ranges:
         """int64[N]: where each begins in the new tar."""
         return np.cumsum(self.sizes) - self.sizes
 
-    @property
+    @cached_property
     def places(self) -> list[Range]:
         """Where each is read."""
         return list(zip(self.paths, self.starts.tolist(), self.sizes.tolist(), strict=True))

@@ -101,10 +101,10 @@ def test_another_recipe_or_other_data_is_refused(tmp_path, model_folder, data):
     out = str(tmp_path / "out")
     run(model_folder, data, out, EvaluateOptions(tasks=("things",)))
     assert [row["key"] for row in rows_of(tmp_path / "out")] == ["things"]
-    with pytest.raises(InputError, match="tasks was"):
+    with pytest.raises(InputError, match="`tasks` was"):
         run(model_folder, data, out, EvaluateOptions(tasks=("drawn",)))
     (Path(data) / "wds_things" / "classnames.txt").write_text("\n".join(reversed(NAMES)))
-    with pytest.raises(InputError, match="data things was"):
+    with pytest.raises(InputError, match="`data things` was"):
         run(model_folder, data, out, EvaluateOptions(tasks=("things",)))
 
 

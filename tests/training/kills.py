@@ -74,7 +74,7 @@ def run_until(world: int, shards: str, out: str, options: TrainOptions, moment: 
         ranked = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         victim = processes[0].pid if moment and moment.rank and processes else None
         processes.append(
-            CONTEXT.Process(target=_train, args=((shards, (), out, options), ranked, None if rank else moment, victim))
+            CONTEXT.Process(target=_train, args=((shards, out, options), ranked, None if rank else moment, victim))
         )
         processes[-1].start()
     for process in processes:

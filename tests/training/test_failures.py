@@ -81,12 +81,12 @@ def checkpoints(out):
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"batch_size": "many"}, "train: batch_size: Input should be a valid integer"),
-        ({"warmup_steps": 10}, "warmup_steps 10 is not below the run's 10 steps"),
-        ({"lock_image": True}, "would stay as random as it is made; give initial"),
+        ({"batch_size": "many"}, "train: --batch-size: Input should be a valid integer"),
+        ({"warmup_steps": 10}, "--warmup-steps 10 is not below the run's 10 steps"),
+        ({"lock_image": True}, "random: set --initial to the model"),
         ({"subset": "nowhere.npy"}, "nowhere.npy: no such file"),
         ({"tokenizer": __file__}, f"{__file__}: not a SentencePiece model"),
-        ({"batch_size": 47, "samples": 470}, "46 samples to train on, fewer than a batch_size of 47"),
+        ({"batch_size": 47, "samples": 470}, "46 samples to train on, fewer than a --batch-size of 47"),
     ],
 )
 def test_a_bad_recipe_subset_or_tokenizer_ends_the_run_before_its_first_step(train, flags, changes, said):

@@ -97,7 +97,7 @@ def changed(tower, half, **settings):
     ],
 )
 def test_another_architecture_or_tokenizer_is_refused(trained, tower, half, settings, reason):
-    with pytest.raises(InputError, match=rf"initial {trained}: .*{reason}"):
+    with pytest.raises(InputError, match=rf"`initial` {trained}: .*{reason}"):
         initial_model(changed(tower, half, **settings), trained)
 
 

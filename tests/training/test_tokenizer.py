@@ -80,9 +80,9 @@ def test_captions_are_cleaned_before_they_are_counted(shards, tmp_path):
 @pytest.mark.parametrize(
     ("captions", "vocab_size", "reason"),
     [
-        (CAPTIONS, 100_000, r"vocab_size 100000: Vocabulary size too high \(100000\). Please set it to a value <="),
-        (CAPTIONS, 5, "vocab_size 5: Vocabulary size is smaller than required_chars"),
-        ([], 50, "vocab_size 50: no caption"),
+        (CAPTIONS, 100_000, r"`vocab_size` 100000: Vocabulary size too high \(100000\). Please set it to a value <="),
+        (CAPTIONS, 5, "`vocab_size` 5: Vocabulary size is smaller than required_chars"),
+        ([], 50, "`vocab_size` 50: no caption"),
     ],
 )
 def test_a_vocabulary_that_the_captions_do_not_give_is_refused(captions, vocab_size, reason):

@@ -120,7 +120,7 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(filtered: Path, tmp_path: Path)
     done = run(scores, str(out), options, IN_PROCESS, shards)
     assert done.digest == state["digest"]
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != "manifest.json"} == before
-    with pytest.raises(InputError, match="done with another recipe or input: rules was"):
+    with pytest.raises(InputError, match="done with another recipe or input: `rules` was"):
         run(scores, str(out), FilterOptions(rules=("laion",)), IN_PROCESS, shards)
 
 

@@ -220,7 +220,7 @@ def test_a_head_is_a_column_and_its_file_an_input(make_shards: Callable, tiny_mo
     image = np.load(out / "00000.npz")["img"].astype(np.float32)
     assert np.allclose(similarities(out, "aesthetic"), image @ weight[0] + 0.5, atol=5e-3)
     save_file({"weight": weight + 1, "bias": np.array([0.5], np.float32)}, tmp_path / "head.safetensors")
-    with pytest.raises(InputError, match=f"head_aesthetic was '{made.inputs['head_aesthetic']}'"):
+    with pytest.raises(InputError, match=f"`head_aesthetic` was '{made.inputs['head_aesthetic']}'"):
         score.run(shards, str(out), options_for(tiny_model, heads=heads, embeddings=True), IN_PROCESS)
 
 

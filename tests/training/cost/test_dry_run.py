@@ -66,9 +66,9 @@ def test_a_row_a_run(clip):
 @pytest.mark.parametrize(
     ("options", "devices", "reason"),
     [
-        ({}, 7, "batch_size 256 does not divide by 7 devices"),
-        ({"samples": 256 * 50}, 8, "warmup_steps 50 is not below the run's 50 steps"),
-        ({"tower": "regnet-tiny-64", "image_mask": "random"}, 8, "image_mask random: tower 'regnet-tiny-64' is a"),
+        ({}, 7, "`batch_size` 256 does not divide by 7 devices"),
+        ({"samples": 256 * 50}, 8, "`warmup_steps` 50 is not below the run's 50 steps"),
+        ({"tower": "regnet-tiny-64", "image_mask": "random"}, 8, "`image_mask` random: tower 'regnet-tiny-64' is a"),
     ],
 )
 def test_what_training_would_refuse_is_refused(options, devices, reason):

@@ -43,7 +43,7 @@ def run_command(
     except (ClipsieveError, SignalError) as error:
         print(f"{run.__module__}: {error}", file=sys.stderr)
         return error.exit_status
-    print(", ".join(f"{name} {count:,}" for name, count in done.counts.items()))
+    print(", ".join(f"{name} {count:,}" for name, count in done.counts.shown.items()))
     return 0
 
 

@@ -21,6 +21,7 @@ from clipsieve.pipelines.reshard import job as reshard
 from clipsieve.pipelines.select.sorted_uids import write_uids
 from clipsieve.pipelines.shards.rows import read_placed_rows
 from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.schemas.counts import ReshardCounts
 from clipsieve.schemas.options import ReshardOptions
 from clipsieve.schemas.outcomes import Status
 from clipsieve.schemas.samples import list_shards
@@ -55,7 +56,7 @@ def _compare(benchmark: str, shards: Path, scratch: Path) -> list[Row]:
 
 
 def _reshard(shards: Path, subset: str, out: Path) -> int:
-    return reshard.run(str(shards), subset, str(out), ReshardOptions()).counts["pairs"]
+    return reshard.run(str(shards), subset, str(out), ReshardOptions()).counted(ReshardCounts).pairs
 
 
 def _copy(file: Path, pairs: int, out: Path) -> int:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.timing import Contender, Row, clocked, compare
 from clipsieve.pipelines.select import job as select
+from clipsieve.schemas.counts import SelectionCounts
 from clipsieve.schemas.options import SelectOptions
 from clipsieve.schemas.uid import UID_U64_PAIR, uid_array
 
@@ -50,7 +51,7 @@ def write_scores(folder: Path, pairs: int) -> None:
 
 
 def _select(scores: Path, options: SelectOptions, out: Path) -> int:
-    return select.run(str(scores), str(out), options).counts["pairs"]
+    return select.run(str(scores), str(out), options).counted(SelectionCounts).pairs
 
 
 def _full_sort(scores: Path, out: Path) -> int:

@@ -28,6 +28,7 @@ from clipsieve.evaluation.result_row import PROTOCOL, result_row
 from clipsieve.evaluation.results.exports import write_exports
 from clipsieve.evaluation.results.tables import Outcome, read_rows, write_rows, write_samples
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import EvaluateCounts
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, present_manifest, read_manifest
@@ -80,7 +81,7 @@ def run(model: str, data: str, out: str, options: EvaluateOptions, cache: str | 
             write_page(out, model, tasks, features, rows)
             if failures:
                 raise _failed(failures, len(found))
-            counts = {"tasks": len(rows), "samples": sum(row["samples"] for row in rows)}
+            counts = EvaluateCounts(tasks=len(rows), samples=sum(row["samples"] for row in rows))
             return finish(out, manifest, counts, results_digest(out))
 
 

@@ -11,6 +11,7 @@ from clipsieve.evaluation.protocols.prompts import class_prompts
 from clipsieve.evaluation.protocols.registry import Protocol
 from clipsieve.evaluation.results.tables import Outcome
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.manifest import read_manifest
 
 PROTOCOL = 2
@@ -58,9 +59,8 @@ def _cost(model: str) -> dict[str, float | None]:
     three passes, two operations each.
     """
     manifest = None if model.startswith("open_clip:") else read_manifest(model)
-    counts = manifest.counts if manifest else {}
-    if "image_macs" not in counts:
-        return {"samples_seen": counts.get("samples_seen"), "forward_gmacs": None, "training_gflops": None}
-    macs = counts["image_macs"] + counts["text_macs"]
-    seen = counts["samples_seen"]
+    counts = manifest.counts if manifest else None
+    if not isinstance(counts, TrainCounts):
+        return {"samples_seen": None, "forward_gmacs": None, "training_gflops": None}
+    macs, seen = counts.image_macs + counts.text_macs, counts.samples_seen
     return {"samples_seen": seen, "forward_gmacs": macs / 1e9, "training_gflops": 6 * macs * seen / 1e9}

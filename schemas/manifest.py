@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, model_validator
 
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import Counts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.older_manifests import upgraded
 from clipsieve.schemas.options import Options
@@ -26,6 +27,7 @@ from clipsieve.schemas.stages import STAGES, Holds, stage_of
 from clipsieve.schemas.training_data import TrainingData, WeightedSubset, mixture, subset_digests
 
 _SomeOptions = TypeVar("_SomeOptions", bound=Options)
+_SomeCounts = TypeVar("_SomeCounts", bound=Counts)
 VERSIONED = ("clipsieve", "apache-beam", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch")
 
 
@@ -40,7 +42,7 @@ class Takedown(BaseModel):
     finished_at: str
     pairs: int
     """How many of the folder's pairs, each counted once."""
-    counts: dict[str, int]
+    counts: SerializeAsAny[Counts]
     """The folder's counts before."""
     digests: list[str]
     """Before: the folder's own, those of its earlier states, and SHA-256 of each file that may have been an input."""
@@ -64,7 +66,7 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     started_at: str
     finished_at: str | None = None
-    counts: dict[str, int] = {}
+    counts: SerializeAsAny[Counts] = Counts()
     digest: str | None = None
     """Digest of the folder's data, times left out: equal for two runs of one recipe on one input."""
     earlier: list[Manifest] = []
@@ -75,18 +77,33 @@ class Manifest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _of_its_stage(cls, content: Any) -> Any:
-        """Read the recipe as the options of the stage."""
+        """Read the recipe as the options of the stage, and the counts as its counts."""
         if not isinstance(content, dict) or not isinstance(content.get("recipe"), dict):
             return content
         if content.get("stage") not in STAGES:
             raise ValueError(f"{content.get('stage')!r} is not one of its stages, {', '.join(STAGES)}")
-        return content | {"recipe": STAGES[content["stage"]].options.model_validate(content["recipe"])}
+        stage = STAGES[content["stage"]]
+        takedowns = [
+            record | {"counts": stage.read_counts(record.get("counts", {}))} for record in content.get("takedowns", [])
+        ]
+        recipe = stage.options.model_validate(content["recipe"])
+        return content | {
+            "recipe": recipe,
+            "counts": stage.read_counts(content.get("counts", {})),
+            "takedowns": takedowns,
+        }
 
     def options(self, kind: type[_SomeOptions]) -> _SomeOptions:
         """The recipe, of a stage whose options are of this ``kind``."""
         if not isinstance(self.recipe, kind):
             raise InputError(f"a folder of {self.stage} was given, where one of {stage_of(kind()).name} is needed")
         return self.recipe
+
+    def counted(self, kind: type[_SomeCounts]) -> _SomeCounts:
+        """The counts of a finished folder, which are of this ``kind``."""
+        if not isinstance(self.counts, kind):
+            raise InputError(f"the manifest of a folder of {self.stage} has no {kind.__name__}; is it finished?")
+        return self.counts
 
     def trained_on(self) -> TrainingData | None:
         """What a model or tokenizer was trained on; None of folders of other stages."""
@@ -112,7 +129,7 @@ class Manifest(BaseModel):
 
     def line(self, folder: str) -> str:
         """What came of a stage, to show: its ``folder``, where this manifest lies, and its counts."""
-        return f"{folder}: " + ", ".join(f"{name} {count:,}" for name, count in self.counts.items())
+        return f"{folder}: " + ", ".join(f"{name} {count:,}" for name, count in self.counts.shown.items())
 
     @property
     def unfinished(self) -> str:
@@ -223,7 +240,7 @@ def withdrawn_if_empty(*folders: str) -> Iterator[None]:
         raise
 
 
-def finish(folder: str, manifest: Manifest, counts: dict[str, int], digest: str) -> Manifest:
+def finish(folder: str, manifest: Manifest, counts: Counts, digest: str) -> Manifest:
     """Close ``folder``: the last write of a stage."""
     done = manifest.model_copy(update={"status": "complete", "counts": counts, "digest": digest, "finished_at": now()})
     _write(folder, done)

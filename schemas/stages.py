@@ -7,10 +7,26 @@ tables of ARCHITECTURE and README. To add a stage, add it here; the tests then n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
+from pydantic import ValidationError
+
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import (
+    Counts,
+    DedupCounts,
+    DownloadCounts,
+    EvaluateCounts,
+    FilterCounts,
+    MemberCounts,
+    ReshardCounts,
+    ScoreCounts,
+    SelectionCounts,
+    TokenizerCounts,
+    TrainCounts,
+)
 from clipsieve.schemas.options import (
     DedupOptions,
     DownloadOptions,
@@ -52,6 +68,8 @@ class Output:
     name: str
     """Where it is in a run."""
     holds: Holds
+    counts: type[Counts]
+    """What its manifest counts."""
     description: str
     """What it holds, in the words of the docs' tables."""
     is_parent: bool = False
@@ -89,6 +107,16 @@ class Stage:
         """The path in a run of its (first) folder, or of the folder ``name`` in it."""
         return files.join(run_dir, self.outputs[0].name, *name)
 
+    def read_counts(self, content: dict[str, int]) -> Counts:
+        """The counts of a manifest: of the first of its outputs that they fit; of an open folder, none."""
+        if not content:
+            return Counts()
+        *kinds, last = dict.fromkeys(output.counts for output in self.outputs)
+        for kind in kinds:
+            with suppress(ValidationError):
+                return kind.model_validate(content)
+        return last.model_validate(content)
+
     def output(self, folder: str) -> Output:
         """Which of its outputs a folder at the path ``folder`` is; by its name where there are several."""
         return next((output for output in self.outputs if output.name == files.name_of(folder)), self.outputs[0])
@@ -100,18 +128,39 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "download",
             DownloadOptions,
-            (Output("shards", Holds.SHARDS, "every input row once, with its status; images of those that came"),),
+            (
+                Output(
+                    "shards",
+                    Holds.SHARDS,
+                    DownloadCounts,
+                    "every input row once, with its status; images of those that came",
+                ),
+            ),
         ),
         Stage(
             "score",
             ScoreOptions,
-            (Output("scores", Holds.ROWS, "a similarity for each downloaded pair; embeddings on demand"),),
+            (
+                Output(
+                    "scores",
+                    Holds.ROWS,
+                    ScoreCounts,
+                    "a similarity for each downloaded pair; embeddings on demand",
+                ),
+            ),
             (Source("shards", ("download",)),),
         ),
         Stage(
             "filter",
             FilterOptions,
-            (Output("filters", Holds.ROWS, "a verdict on each scored pair, and what each rule removed"),),
+            (
+                Output(
+                    "filters",
+                    Holds.ROWS,
+                    FilterCounts,
+                    "a verdict on each scored pair, and what each rule removed",
+                ),
+            ),
             (Source("scores", ("score",)), Source("shards", ("download",))),
         ),
         Stage(
@@ -121,6 +170,7 @@ STAGES: Mapping[str, Stage] = {
                 Output(
                     "dedup",
                     Holds.ROWS,
+                    DedupCounts,
                     "of each scored pair the one that is kept in its stead, and what found the two alike",
                 ),
             ),
@@ -133,10 +183,21 @@ STAGES: Mapping[str, Stage] = {
                 Output(
                     "selection",
                     Holds.ROWS,
+                    SelectionCounts,
                     "every scored pair's quantile rank, sample rank and reason if it was rejected",
                 ),
-                Output("subsets", Holds.MEMBERS, "the top q% of the pairs, as Parquet and as DataComp's sorted npy"),
-                Output("samples", Holds.MEMBERS, "samples of given sizes, as Parquet and as DataComp's sorted npy"),
+                Output(
+                    "subsets",
+                    Holds.MEMBERS,
+                    MemberCounts,
+                    "the top q% of the pairs, as Parquet and as DataComp's sorted npy",
+                ),
+                Output(
+                    "samples",
+                    Holds.MEMBERS,
+                    MemberCounts,
+                    "samples of given sizes, as Parquet and as DataComp's sorted npy",
+                ),
             ),
             (Source("scores", ("score",)), Source("filters", ("filter",)), Source("dedup", ("dedup",))),
         ),
@@ -145,7 +206,11 @@ STAGES: Mapping[str, Stage] = {
             ReshardOptions,
             (
                 Output(
-                    "resharded", Holds.SHARDS, "one subset as shards of its own, members byte for byte", is_parent=True
+                    "resharded",
+                    Holds.SHARDS,
+                    ReshardCounts,
+                    "one subset as shards of its own, members byte for byte",
+                    is_parent=True,
                 ),
             ),
             (Source("shards", ("download",)),),
@@ -153,7 +218,14 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "tokenizer",
             TokenizerOptions,
-            (Output("tokenizer", Holds.LEARNT, "a SentencePiece model of the captions, for `train --tokenizer`"),),
+            (
+                Output(
+                    "tokenizer",
+                    Holds.LEARNT,
+                    TokenizerCounts,
+                    "a SentencePiece model of the captions, for `train --tokenizer`",
+                ),
+            ),
             (Source("shards", ("download",)),),
         ),
         Stage(
@@ -163,6 +235,7 @@ STAGES: Mapping[str, Stage] = {
                 Output(
                     "models",
                     Holds.LEARNT,
+                    TrainCounts,
                     "weights, configuration and tokenizer as open_clip reads them; the log",
                     is_parent=True,
                 ),
@@ -172,7 +245,15 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "evaluate",
             EvaluateOptions,
-            (Output("evaluations", Holds.RESULTS, "`results.jsonl`, and every sample's outcome", is_parent=True),),
+            (
+                Output(
+                    "evaluations",
+                    Holds.RESULTS,
+                    EvaluateCounts,
+                    "`results.jsonl`, and every sample's outcome",
+                    is_parent=True,
+                ),
+            ),
             (Source("model", ("train",), of_same_name=True),),
         ),
     )

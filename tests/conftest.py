@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 import tarfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,14 @@ from PIL import Image
 from clipsieve import cli
 from clipsieve.evaluation.statistics.intervals import wilson
 from clipsieve.schemas import manifest, tables
+from clipsieve.schemas.counts import (
+    DownloadCounts,
+    EvaluateCounts,
+    MemberCounts,
+    ScoreCounts,
+    SelectionCounts,
+    TrainCounts,
+)
 from clipsieve.schemas.options import DownloadOptions, EvaluateOptions, ScoreOptions, SelectOptions, TrainOptions
 from clipsieve.schemas.outcomes import ErrorClass, may_pass
 from clipsieve.schemas.training_data import WeightedSubset
@@ -98,9 +107,12 @@ def _write_shards(folder, rows):
         tables.write_table(written, tables.SHARDS, str(folder / f"{name}.parquet"))
         (folder / f"{name}_stats.json").write_text("{}")
     _write_dead_letters(folder, [row for row in rows if row["error_class"]])
-    counts = {"rows": len(rows) + DUPLICATES, "duplicates": DUPLICATES, "success": len(rows) - len(FAILURES)}
-    for failure in FAILURES.values():
-        counts[f"error_{failure.value}"] = counts.get(f"error_{failure.value}", 0) + 1
+    counts = DownloadCounts(
+        rows=len(rows) + DUPLICATES,
+        duplicates=DUPLICATES,
+        success=len(rows) - len(FAILURES),
+        errors=Counter(FAILURES.values()),
+    )
     _finish(folder, DownloadOptions(shard_size=ROWS_PER_SHARD), counts)
 
 
@@ -149,13 +161,14 @@ def _write_scores(folder, rows):
         for kind, table in (("scores", tables.SCORES), ("selection", tables.SELECTION)):
             path = str(folder / kind / f"{name}.parquet")
             tables.write_table(pa.Table.from_pylist(own, schema=table.schema), table, path)
-    _finish(folder / "scores", ScoreOptions(), {"pairs": len(rows)})
-    _finish(folder / "selection", SelectOptions(fractions=(20, 40)), {"eligible": len(eligible)})
+    _finish(folder / "scores", ScoreOptions(), ScoreCounts(pairs=len(rows), shards=2))
+    options, counts = SelectOptions(fractions=(20, 40)), SelectionCounts(pairs=len(rows), eligible=len(eligible))
+    _finish(folder / "selection", options, counts)
     for percent in (20, 40):
         members = eligible[: len(eligible) * percent // 100]
         path = str(folder / "subsets" / f"top{percent}.parquet")
         tables.write_table(pa.Table.from_pylist(members, schema=tables.SUBSET.schema), tables.SUBSET, path)
-    _finish(folder / "subsets", SelectOptions(fractions=(20, 40)), {})
+    _finish(folder / "subsets", options, MemberCounts())
 
 
 def _is_rejected(row):
@@ -163,7 +176,10 @@ def _is_rejected(row):
 
 
 def _write_model(folder, subset):
-    counts = {"pairs": 22 if subset else 55, "samples_seen": 512, "steps": 4}
+    pairs = 22 if subset else 55
+    counts = TrainCounts(
+        pairs=pairs, samples_seen=512, unique_samples=pairs, steps=4, parameters=1, image_macs=1, text_macs=1
+    )
     folder.mkdir(parents=True)
     zeros = {field.name: 0 for field in tables.TRAIN_LOG.schema if not field.nullable}
     log = [{**zeros, "step": step, "loss": 5.0 / step} for step in (1, 2, 3, 4)]
@@ -201,7 +217,7 @@ def _write_evaluation(folder, hits):
         _result("shapes", "zeroshot_classification", ["acc1"], hits),
     ]
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    _finish(folder, EvaluateOptions(), {"tasks": 2})
+    _finish(folder, EvaluateOptions(), EvaluateCounts(tasks=2, samples=80))
 
 
 def _result(key, kind, metrics, hits):

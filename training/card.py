@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.ledger import Ledger
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.tokenizer import MERGES_NAME, PIECES_NAME
@@ -55,10 +56,10 @@ def _tokenizer_line(tower: Tower) -> str:
 
 
 def _data(manifest: Manifest) -> str:
-    counts = manifest.counts
+    counts = manifest.counted(TrainCounts)
     return (
-        f"Trained on {_chosen(manifest)}: {counts['pairs']:,} pairs, {counts['samples_seen']:,} samples seen in "
-        f"{counts['steps']:,} steps, {counts['unique_samples']:,} of them distinct. `manifest.json` holds the digests "
+        f"Trained on {_chosen(manifest)}: {counts.pairs:,} pairs, {counts.samples_seen:,} samples seen in "
+        f"{counts.steps:,} steps, {counts.unique_samples:,} of them distinct. `manifest.json` holds the digests "
         "by which the folders of shards and subsets can be told."
     )
 

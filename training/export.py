@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.ledger import Ledger, write_ledger
 from clipsieve.schemas.manifest import Manifest, finish, present_manifest
 from clipsieve.schemas.models import WEIGHTS_NAME, save_model
-from clipsieve.schemas.opt_out import INPUT_NAME, OPTED_OUT
+from clipsieve.schemas.opt_out import INPUT_NAME
 from clipsieve.training.card import write_card
 from clipsieve.training.checkpoint import drop_checkpoints, gathered
 from clipsieve.training.cost.devices import device_name
@@ -23,16 +24,16 @@ def leave_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Man
     runtime, seen, manifest = job.runtime, job.steps * job.options.batch_size, present_manifest(job.out)
     weights = gathered(strategy.model.state_dict(), runtime.is_first)
     if runtime.is_first:
-        counts = {
-            "pairs": len(job.plan),
-            **({OPTED_OUT: job.plan.opted_out} if INPUT_NAME in manifest.inputs else {}),
-            "samples_seen": seen,
-            "unique_samples": job.order.unique(seen),
-            "steps": job.steps,
-            "parameters": cost.parameters,
-            "image_macs": cost.image_macs,
-            "text_macs": cost.text_macs,
-        }
+        counts = TrainCounts(
+            pairs=len(job.plan),
+            opted_out=job.plan.opted_out if INPUT_NAME in manifest.inputs else None,
+            samples_seen=seen,
+            unique_samples=job.order.unique(seen),
+            steps=job.steps,
+            parameters=cost.parameters,
+            image_macs=cost.image_macs,
+            text_macs=cost.text_macs,
+        )
         with torch.device("meta"):
             model = build_model(job.tower)
         model.load_state_dict(weights, assign=True)
@@ -47,15 +48,15 @@ def leave_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Man
     return present_manifest(job.out)
 
 
-def _ledger(job: Job, cost: Cost, counts: dict[str, int], seconds: float) -> Ledger:
-    runtime, seen = job.runtime, counts["samples_seen"]
+def _ledger(job: Job, cost: Cost, counts: TrainCounts, seconds: float) -> Ledger:
+    runtime, seen = job.runtime, counts.samples_seen
     return Ledger(
         parameters=cost.parameters,
         image_macs=cost.image_macs,
         text_macs=cost.text_macs,
         training_macs=cost.training_macs,
         samples_seen=seen,
-        unique_samples=counts["unique_samples"],
+        unique_samples=counts.unique_samples,
         training_flops=cost.training_flops * seen,
         device=device_name(runtime.device),
         devices=runtime.world_size,

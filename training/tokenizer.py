@@ -12,6 +12,7 @@ import sentencepiece
 from open_clip.tokenizer import get_clean_fn
 
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import TokenizerCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
@@ -36,10 +37,11 @@ def run(captions: Iterable[str | None], sources: dict[str, str], out: str, optio
     with only_writer(out):
         if read_manifest(out) is not None and (made := begin(out, options, inputs)).complete:
             return made
-        counts = {"captions": 0, "vocabulary": options.vocab_size}
-        model = train_pieces(_cleaned(captions, options.canonicalize, counts), options)
+        cleaned = _Cleaned(captions, options.canonicalize)
+        model = train_pieces(cleaned, options)
         opened = begin(out, options, inputs)
         files.write_bytes(files.join(out, PIECES_NAME), model)
+        counts = TokenizerCounts(captions=cleaned.count, vocabulary=options.vocab_size)
         return finish(out, opened, counts, hashlib.sha256(model).hexdigest())
 
 
@@ -87,9 +89,15 @@ def shard_captions(shards: str) -> Iterator[str | None]:
         yield from table.filter(pc.equal(table["status"], Status.SUCCESS.value))["caption"].to_pylist()
 
 
-def _cleaned(captions: Iterable[str | None], canonicalize: bool, counts: dict[str, int]) -> Iterator[str]:
-    clean = get_clean_fn(CANONICAL["clean"] if canonicalize else "whitespace")
-    for caption in captions:
-        if text := clean(caption or ""):
-            counts["captions"] += 1
-            yield text
+class _Cleaned:
+    """The captions as a tokenizer sees them, without empty ones; ``count`` says how many there were so far."""
+
+    def __init__(self, captions: Iterable[str | None], canonicalize: bool) -> None:
+        self._captions, self._clean = captions, get_clean_fn(CANONICAL["clean"] if canonicalize else "whitespace")
+        self.count = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for caption in self._captions:
+            if text := self._clean(caption or ""):
+                self.count += 1
+                yield text

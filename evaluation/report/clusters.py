@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from clipsieve.evaluation.report.galleries import Card
 from clipsieve.evaluation.report.pool import Pair
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import DedupCounts
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.uid import UID_PATTERN
 
@@ -42,7 +43,7 @@ class Cluster:
 class Clusters:
     """The clusters of a run; ``counts`` are those of dedup's manifest."""
 
-    counts: Mapping[str, int]
+    counts: DedupCounts
     largest: tuple[Cluster, ...]
     drawn: tuple[Cluster, ...]
 
@@ -66,7 +67,7 @@ class ClusterView:
 class DedupView:
     """The report's section; ``counts`` are those of dedup's manifest."""
 
-    counts: Mapping[str, int]
+    counts: DedupCounts
     largest: list[ClusterView]
     drawn: list[ClusterView]
 
@@ -89,7 +90,7 @@ def read_clusters(run_dir: str, made: Manifest) -> Clusters:
     pairs, repeats = _read_pairs(run_dir, paths, {*largest, *drawn})
     clusters = {uid: Cluster(pairs[uid], sizes[uid], _best(repeats[uid])) for uid in pairs}
     return Clusters(
-        made.counts,
+        made.counted(DedupCounts),
         tuple(clusters[uid] for uid in largest if uid in clusters),
         tuple(clusters[uid] for uid in drawn if uid in clusters),
     )

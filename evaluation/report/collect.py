@@ -14,6 +14,7 @@ from clipsieve.evaluation.report.galleries import Card, make_cards
 from clipsieve.evaluation.report.models import ModelRun, read_models
 from clipsieve.evaluation.report.pool import Pool, read_pool
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.run import read_run
@@ -62,7 +63,7 @@ def collect(run_dir: str) -> Run:
     cuts = read_cuts(files.join(run_dir, "subsets"))
     pool = read_pool(run_dir, cuts)
     models = read_models(run)
-    download = stages["shards"].counts if "shards" in stages else None
+    download = stages["shards"].counted(DownloadCounts) if "shards" in stages else None
     is_deduplicated = "dedup" in stages and stages["dedup"].complete
     dedup = read_clusters(run_dir, stages["dedup"]) if is_deduplicated else None
     is_filtered = "filters" in stages and stages["filters"].complete

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.outcomes import Consent, ErrorClass
 
 MOST_HOSTS = 10
@@ -60,7 +60,7 @@ class Failures:
         return sum(each.retryable for each in self.classes)
 
 
-def read_failures(shards: str, counts: Mapping[str, int] | None) -> Failures | None:
+def read_failures(shards: str, counts: DownloadCounts | None) -> Failures | None:
     """The failures in the folder ``shards``, whose manifest has ``counts``; None where no dead letters are listed.
 
     The table is read once, in batches; only the counts are held.
@@ -78,10 +78,10 @@ def read_failures(shards: str, counts: Mapping[str, int] | None) -> Failures | N
             # Rare hosts are forgotten to bound memory; one of the top is counted short only if it was rare before.
             hosts = Counter(dict(hosts.most_common(_HOSTS_COUNTED // 2)))
     return Failures(
-        asked=counts["rows"] - counts["duplicates"],
+        asked=counts.distinct,
         classes=_by_class(ends),
         hosts=_by_host(hosts),
-        consent=_by_consent(ends, counts["success"]),
+        consent=_by_consent(ends, counts.success),
     )
 
 

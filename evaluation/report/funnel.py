@@ -9,6 +9,7 @@ from clipsieve.evaluation.pages import words
 from clipsieve.evaluation.report.cuts import Cut
 from clipsieve.evaluation.report.models import ModelRun
 from clipsieve.evaluation.report.pool import Pool
+from clipsieve.schemas.counts import DownloadCounts
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,7 @@ class Step:
     losses: tuple[Loss, ...] = ()
 
 
-def funnel(
-    download: Mapping[str, int] | None, pool: Pool, cuts: Sequence[Cut], models: Sequence[ModelRun]
-) -> list[Step]:
+def funnel(download: DownloadCounts | None, pool: Pool, cuts: Sequence[Cut], models: Sequence[ModelRun]) -> list[Step]:
     """The steps in order; ``download`` is that stage's counts, None where other software made the shards.
 
     The last steps are the models' pairs, or the cuts where nothing is trained; each begins at the eligible
@@ -49,15 +48,13 @@ def funnel(
     return steps
 
 
-def _downloaded(counts: Mapping[str, int], scored: int) -> list[Step]:
-    rows, success = counts["rows"], counts["success"]
-    asked = rows - counts["duplicates"]
-    errors = {name.removeprefix("error_"): n for name, n in counts.items() if name.startswith("error_")}
+def _downloaded(counts: DownloadCounts, scored: int) -> list[Step]:
+    errors = {error.value: rows for error, rows in counts.errors.items()}
     return [
-        Step("Rows in the table", rows),
-        _step("Distinct pairs asked for", rows, asked, {"duplicates": counts["duplicates"]}),
-        _step("Images downloaded", asked, success, errors),
-        _step("Pairs scored", success, scored, {}),
+        Step("Rows in the table", counts.rows),
+        _step("Distinct pairs asked for", counts.rows, counts.distinct, {"duplicates": counts.duplicates}),
+        _step("Images downloaded", counts.distinct, counts.success, errors),
+        _step("Pairs scored", counts.success, scored, {}),
     ]
 
 

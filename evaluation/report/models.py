@@ -8,6 +8,7 @@ from typing import Any
 from clipsieve.evaluation.pages import words
 from clipsieve.evaluation.results.tables import read_rows
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.run import Made, Run
 from clipsieve.schemas.stages import STAGES
@@ -40,8 +41,12 @@ class ModelRun:
     samples_folder: str
 
     @property
+    def counts(self) -> TrainCounts:
+        return self.manifest.counted(TrainCounts)
+
+    @property
     def pairs(self) -> int:
-        return self.manifest.counts["pairs"]
+        return self.counts.pairs
 
 
 def read_models(run: Run) -> tuple[ModelRun, ...]:

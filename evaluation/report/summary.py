@@ -15,7 +15,7 @@ def summary_table(run_dir: str) -> Table:
     table = Table("", *(model.name for model in models))
     table.add_row("trained on", *(words.trained_on(model.data) for model in models))
     table.add_row("pairs", *(f"{model.pairs:,}" for model in models))
-    table.add_row("samples seen", *(f"{model.manifest.counts['samples_seen']:,}" for model in models), end_section=True)
+    table.add_row("samples seen", *(f"{model.counts.samples_seen:,}" for model in models), end_section=True)
     found = {(r.dataset, r.metric, model.name): r for model in models for r in model.results}
     for dataset, metric in dict.fromkeys((dataset, metric) for dataset, metric, _ in found):
         values = (_percent(found.get((dataset, metric, model.name))) for model in models)

@@ -32,6 +32,7 @@ from clipsieve.pipelines.engine.parts import folder_digest, part_of, write_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.score.references import load_reference
 from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.counts import DedupCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, read_manifest
@@ -111,7 +112,7 @@ def _reference(scores: str) -> LoadedModel:
     return load_reference(made.options(ScoreOptions).references[0])
 
 
-def _write(ranked: Ranked, kept: Kept, methods: Sequence[str], paths: list[str], out: str) -> dict[str, int]:
+def _write(ranked: Ranked, kept: Kept, methods: Sequence[str], paths: list[str], out: str) -> DedupCounts:
     """Write a file for each score file, in its order; returns the counts."""
     goes = np.flatnonzero(kept.duplicate_of >= 0)
     duplicate_of = np.full(len(ranked.pairs), None, object)
@@ -130,9 +131,10 @@ def _write(ranked: Ranked, kept: Kept, methods: Sequence[str], paths: list[str],
         }
         tables.write_table(pa.table(columns), tables.DEDUP, files.join(out, files.name_of(path)))
         start += len(uids)
-    counts = {"pairs": len(ranked.pairs), "kept": len(ranked.pairs) - len(goes)}
     by = np.array(methods, object)[kept.finder[goes]]
-    counts |= {name: int((by == name).sum()) for name in dict.fromkeys(methods)}
-    if ranked.tasks:
-        counts["contaminated"] = int((kept.duplicate_of[goes] < ranked.fixed).sum())
-    return counts
+    return DedupCounts(
+        pairs=len(ranked.pairs),
+        kept=len(ranked.pairs) - len(goes),
+        found={name: int((by == name).sum()) for name in dict.fromkeys(methods)},
+        contaminated=int((kept.duplicate_of[goes] < ranked.fixed).sum()) if ranked.tasks else None,
+    )

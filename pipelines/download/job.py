@@ -19,12 +19,12 @@ from clipsieve.pipelines.pairs.table import PairsTable, open_pairs, parquet_file
 from clipsieve.pipelines.pairs.text import is_text_table, text_to_parquet
 from clipsieve.pipelines.shards.writer import STATS_SUFFIX, ShardStats, read_stats, stats_path
 from clipsieve.schemas import files, manifest
+from clipsieve.schemas.counts import DownloadCounts, PassCounts, failure_counts
 from clipsieve.schemas.errors import BudgetError, ClipsieveError, InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import DownloadOptions
-from clipsieve.schemas.outcomes import ErrorClass, Status
 from clipsieve.schemas.threads import map_ahead
 
 
@@ -69,27 +69,23 @@ def run(
         return _within_budget(_finish(passes, out, opened), options)
 
 
-def count(passes: Sequence[Sequence[ShardStats]], failures: Mapping[str, int]) -> dict[str, int]:
-    """The manifest's counts: all input rows, those left out as duplicates, and how the others ended.
+def count(passes: Sequence[Sequence[ShardStats]], failures: Mapping[str, int]) -> DownloadCounts:
+    """All input rows, those left out as duplicates, and how the others ended.
 
     ``passes`` holds the stats of each pass's shards, ``failures`` the rows by the error class of their last try.
     """
     first, *retries = passes
     duplicates = sum(shard.duplicates for shard in first)
-    total = {
-        "rows": sum(shard.count for shard in first) + duplicates,
-        "duplicates": duplicates,
-        "success": sum(shard.successes for shards in passes for shard in shards),
-        Status.FAILED_TO_DOWNLOAD.value: 0,
-        Status.FAILED_TO_RESIZE.value: 0,
-    }
-    for name, rows in sorted(failures.items()):
-        total[ErrorClass(name).status.value] += rows
-        total[f"error_{name}"] = rows
-    for number, shards in enumerate(retries, 1):
-        total[f"pass_{number}_rows"] = sum(shard.count for shard in shards)
-        total[f"pass_{number}_success"] = sum(shard.successes for shard in shards)
-    return total
+    return DownloadCounts(
+        rows=sum(shard.count for shard in first) + duplicates,
+        duplicates=duplicates,
+        success=sum(shard.successes for shards in passes for shard in shards),
+        **failure_counts(failures),
+        retries=tuple(
+            PassCounts(rows=sum(each.count for each in shards), success=sum(each.successes for each in shards))
+            for shards in retries
+        ),
+    )
 
 
 def digest(shards: Iterable[tuple[str, ShardStats]]) -> str:
@@ -106,9 +102,9 @@ def _finish(passes: Sequence[Pass], out: str, opened: Manifest) -> Manifest:
             raise ClipsieveError(f"{out}: the shards of pass {each.number} have {ended} rows of {each.table.rows}")
     failures = write_dead_letters(out, [each.names for each in passes])
     counts = count(stats, failures)
-    ended = counts["duplicates"] + counts["success"] + failures.total()
-    if ended != counts["rows"]:
-        raise ClipsieveError(f"{out}: {ended} of {counts['rows']} rows ended once; the others twice or never")
+    ended = counts.duplicates + counts.success + failures.total()
+    if ended != counts.rows:
+        raise ClipsieveError(f"{out}: {ended} of {counts.rows} rows ended once; the others twice or never")
     shards = zip(chain(*(each.names for each in passes)), chain(*stats), strict=True)
     return manifest.finish(out, opened, counts, digest(shards))
 
@@ -140,11 +136,11 @@ def _read_all_stats(out: str, names: Sequence[str]) -> list[ShardStats]:
 
 
 def _within_budget(done: Manifest, options: DownloadOptions) -> Manifest:
-    failed = done.counts["failed_to_download"] + done.counts["failed_to_resize"]
-    share = failed / (failed + done.counts["success"])
+    counts = done.counted(DownloadCounts)
+    share = counts.failed / counts.distinct
     if share > options.max_failure_share:
         raise BudgetError(
-            f"{failed} of {failed + done.counts['success']} pairs failed ({share:.1%}), "
+            f"{counts.failed} of {counts.distinct} pairs failed ({share:.1%}), "
             f"more than `max_failure_share` {options.max_failure_share} allows; what was downloaded is kept"
         )
     return done

@@ -8,7 +8,8 @@ megabytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import apache_beam as beam
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import SelectionCounts
+from clipsieve.schemas.opt_out import OPTED_OUT
 
 PARTS_NAME = "_parts.json"
 DUPLICATES = "duplicates"
@@ -66,6 +69,17 @@ def read_parts(folder: str) -> list[Part]:
 def write_parts(parts: Iterable[Part], folder: str) -> None:
     content = ",\n".join(json.dumps(asdict(part)) for part in sorted(parts))
     files.write_bytes(files.join(folder, PARTS_NAME), f"[\n{content}\n]\n".encode())
+
+
+def selection_counts(parts: Sequence[Part], has_list: bool) -> SelectionCounts:
+    """The counts of a selection of these parts; ``has_list``: an opt-out list was given."""
+    pairs, left_out = sum(part.rows for part in parts), sum((Counter(part.left_out) for part in parts), Counter())
+    return SelectionCounts(
+        pairs=pairs,
+        eligible=pairs - left_out.total(),
+        opted_out=left_out.pop(OPTED_OUT, 0) if has_list else None,
+        left_out=dict(sorted(left_out.items())),
+    )
 
 
 class ListParts(beam.PTransform):

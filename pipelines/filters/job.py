@@ -23,7 +23,7 @@ from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.filters.pool import Pool
 from clipsieve.pipelines.filters.registry import parse_rules
 from clipsieve.pipelines.filters.rule import Rule
-from clipsieve.pipelines.filters.verdicts import Tally, add, tally_file, verdict_table, waterfall_of
+from clipsieve.pipelines.filters.verdicts import Tally, add, filter_counts, tally_file, verdict_table, waterfall_of
 from clipsieve.schemas import files, manifest, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
@@ -67,10 +67,7 @@ def run(
             progress("filter (score files)", len(paths), lambda: Reading(len(files.list_files(out, ".parquet")))),
         ):
             engine.run_job(_build(paths, rules, pool, out), -(-len(paths) // FILES_PER_WORKER), beam_args)
-        waterfall = read_waterfall(out)
-        counts = {"pairs": waterfall.pairs, "kept": waterfall.kept}
-        counts |= {rule.reason: rule.in_order for rule in waterfall.rules}
-        return manifest.finish(out, opened, counts, folder_digest(read_parts(out)))
+        return manifest.finish(out, opened, filter_counts(read_waterfall(out)), folder_digest(read_parts(out)))
 
 
 def _build(paths: list[str], rules: Sequence[Rule], pool: Pool, out: str) -> Callable[[beam.Pipeline], None]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipsieve.schemas import tables
+from clipsieve.schemas.counts import FilterCounts
 from clipsieve.schemas.waterfall import RuleCounts, Waterfall
 
 
@@ -83,3 +84,9 @@ def count_waterfall(paths: Iterable[str], rules: Sequence[tuple[str, str]]) -> W
     """The waterfall of the files at ``paths``, of which there is one at least; ``rules`` are (reason, text)."""
     reasons = [reason for reason, _ in rules]
     return waterfall_of(add(tally_file(path, reasons) for path in paths), rules)
+
+
+def filter_counts(waterfall: Waterfall) -> FilterCounts:
+    """The counts of filters of this waterfall."""
+    removed = {rule.reason: rule.in_order for rule in waterfall.rules}
+    return FilterCounts(pairs=waterfall.pairs, kept=waterfall.kept, removed=removed)

@@ -25,11 +25,12 @@ from clipsieve.pipelines.reshard.copies import Ranges, copy_samples
 from clipsieve.pipelines.reshard.order import copies_of, find_borders, order_keys, shard_of
 from clipsieve.pipelines.shards.rows import read_placed_rows
 from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.counts import ReshardCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import as_raw, as_strings, count, find, load_members, read_subset, write_members
-from clipsieve.schemas.opt_out import OPTED_OUT, load_opt_out
+from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import ReshardOptions
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.uid import uid_bytes, uid_strings
@@ -38,8 +39,6 @@ PAIRS_PER_WORKER = 20_000
 """Pairs whose copying is worth the seconds in which a worker process starts."""
 MEMBERS_NAME = "_members.npy"
 BORDERS_NAME = "_borders.npy"
-MISSING = "missing"
-"""How a manifest counts the members that the shards lack."""
 _SOURCE = "source_shard"
 _ORDER = "order"
 _COPY = "copy"
@@ -83,10 +82,9 @@ def run(
         ):
             job = _build(shards, names, out, options, _name_format(shard_count))
             engine.run_job(job, -(-len(members) // PAIRS_PER_WORKER), beam_args)
-        left_out = {OPTED_OUT: int(is_listed.sum())} if opt_out else {}
-        return _finish(
-            out, opened, _name_format(shard_count), len(members) if options.allow_missing else None, left_out
-        )
+        expected = len(members) if options.allow_missing else None
+        opted_out = int(is_listed.sum()) if opt_out else None
+        return _finish(out, opened, _name_format(shard_count), expected, opted_out)
 
 
 def _name_format(shard_count: int) -> str:
@@ -216,7 +214,7 @@ def _first_repeated(values: pa.Array | pa.ChunkedArray) -> int | None:
     return pc.index(values, repeated[0]).as_py() if len(repeated) else None
 
 
-def _finish(out: str, opened: Manifest, name_format: str, expected: int | None, left_out: dict[str, int]) -> Manifest:
+def _finish(out: str, opened: Manifest, name_format: str, expected: int | None, opted_out: int | None) -> Manifest:
     """Write what open_clip (sizes.json) and DataComp's trainer (meta.json) look for, and close the folder.
 
     ``expected`` is the number of members where some may be missing.
@@ -227,6 +225,7 @@ def _finish(out: str, opened: Manifest, name_format: str, expected: int | None, 
     files.write_bytes(files.join(out, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
     files.write_bytes(files.join(out, "meta.json"), json.dumps(meta, indent=1).encode() + b"\n")
     files.remove(*(files.join(out, name) for name in (MEMBERS_NAME, BORDERS_NAME)))
-    counts = {"pairs": sum(sizes.values()), "shards": len(sizes)}
-    missing = {} if expected is None else {MISSING: expected - counts["pairs"]}
-    return manifest.finish(out, opened, counts | missing | left_out, folder_digest(parts))
+    pairs = sum(sizes.values())
+    missing = None if expected is None else expected - pairs
+    counts = ReshardCounts(pairs=pairs, shards=len(sizes), missing=missing, opted_out=opted_out)
+    return manifest.finish(out, opened, counts, folder_digest(parts))

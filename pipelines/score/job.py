@@ -24,9 +24,10 @@ from clipsieve.pipelines.score.shard import OpenClipModelHandler, ShardTask
 from clipsieve.pipelines.score.stored import FOLDERS, StoredPart, list_parts, score_stored, stored_width
 from clipsieve.pipelines.score.table import numbered, write_scores
 from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.counts import ScoreCounts
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
-from clipsieve.schemas.opt_out import OPTED_OUT, load_opt_out
+from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import STORED, ScoreOptions
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.threads import map_ahead
@@ -92,9 +93,10 @@ def _score(
     ):
         engine.run_job(build, workers, beam_args)
     parts = read_parts(out)
-    counts = {"pairs": sum(part.rows for part in parts), "shards": len(plan.tasks)}
+    pairs, opted_out = sum(part.rows for part in parts), None
     if opt_out:
-        counts[OPTED_OUT] = sum(map_ahead(_pairs_in, plan.tasks)) - counts["pairs"]
+        opted_out = sum(map_ahead(_pairs_in, plan.tasks)) - pairs
+    counts = ScoreCounts(pairs=pairs, shards=len(plan.tasks), opted_out=opted_out)
     return manifest.finish(out, opened, counts, folder_digest(parts))
 
 

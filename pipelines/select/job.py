@@ -10,7 +10,6 @@ subset can be read from the selection table's two ranks alone.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -19,7 +18,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton
 
 from clipsieve.pipelines.engine import runner as engine
-from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts
+from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts, selection_counts
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.select import plan as selection
 from clipsieve.pipelines.select import thresholds
@@ -28,10 +27,11 @@ from clipsieve.pipelines.select.scored import Sources
 from clipsieve.pipelines.select.sorted_uids import write_uids
 from clipsieve.pipelines.select.where import parse_where
 from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.counts import Counts, MemberCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
-from clipsieve.schemas.opt_out import INPUT_NAME, OPTED_OUT, load_opt_out
+from clipsieve.schemas.opt_out import INPUT_NAME, load_opt_out
 from clipsieve.schemas.options import SelectOptions
 from clipsieve.schemas.uid import uid_bytes
 
@@ -199,9 +199,8 @@ def _members(subset: Subset, plan: Plan, selected: Iterable[str]) -> Iterator[pa
 
 def _finish(folder: str, opened: Manifest) -> Manifest:
     parts = read_parts(folder)
-    counts = {part.name.removesuffix(".parquet"): part.rows for part in parts if part.name.endswith(".parquet")}
+    rows = {part.name.removesuffix(".parquet"): part.rows for part in parts if part.name.endswith(".parquet")}
+    counts: Counts = MemberCounts(members=rows)
     if files.name_of(folder) == "selection":
-        pairs, left_out = sum(counts.values()), sum((Counter(part.left_out) for part in parts), Counter())
-        listed = {OPTED_OUT: 0} if INPUT_NAME in opened.inputs else {}
-        counts = {"pairs": pairs, "eligible": pairs - left_out.total()} | listed | dict(sorted(left_out.items()))
+        counts = selection_counts(parts, has_list=INPUT_NAME in opened.inputs)
     return manifest.finish(folder, opened, counts, folder_digest(parts))

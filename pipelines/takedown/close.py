@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from clipsieve.pipelines.download import job as download
 from clipsieve.pipelines.download.dead_letters import write_dead_letters
 from clipsieve.pipelines.download.passes import shards_by_pass
-from clipsieve.pipelines.engine.parts import Part, folder_digest, part_of, read_parts, write_parts
-from clipsieve.pipelines.filters.verdicts import count_waterfall
+from clipsieve.pipelines.engine.parts import Part, folder_digest, part_of, read_parts, selection_counts, write_parts
+from clipsieve.pipelines.filters.verdicts import count_waterfall, filter_counts
 from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
 from clipsieve.pipelines.takedown.plan import Plan
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import Counts, DedupCounts, MemberCounts, ReshardCounts, ScoreCounts, SelectionCounts
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.run import Made
 from clipsieve.schemas.stages import Holds
@@ -30,7 +31,7 @@ from clipsieve.schemas.waterfall import read_waterfall, write_waterfall
 class Contents:
     """What a manifest says of a folder's data."""
 
-    counts: dict[str, int]
+    counts: Counts
     digest: str
     earlier: tuple[str, ...] = ()
     """The digests of `Manifest.earlier`."""
@@ -44,7 +45,7 @@ def contents_of(made: Made, plan: Plan) -> Contents:
     if made.holds is Holds.SHARDS:
         touched = {f"{shard}{suffix}" for shard in touched for suffix in (".tar", ".parquet")}
     parts = _list_parts(made.path, touched)
-    return Contents(made.manifest.counts | COUNTS[made.manifest.stage](made, parts), folder_digest(parts))
+    return Contents(COUNTS[made.manifest.stage](made, parts), folder_digest(parts))
 
 
 def _rows(parts: Iterable[Part]) -> dict[str, int]:
@@ -52,21 +53,22 @@ def _rows(parts: Iterable[Part]) -> dict[str, int]:
     return {part.name.removesuffix(".parquet"): part.rows for part in parts if part.name.endswith(".parquet")}
 
 
-def _scored(_: Made, parts: Sequence[Part]) -> dict[str, int]:
-    return {"pairs": sum(_rows(parts).values())}
+def _scored(made: Made, parts: Sequence[Part]) -> Counts:
+    return made.manifest.counted(ScoreCounts).model_copy(update={"pairs": sum(_rows(parts).values())})
 
 
-def _resharded(made: Made, parts: Sequence[Part]) -> dict[str, int]:
+def _resharded(made: Made, parts: Sequence[Part]) -> Counts:
     sizes = {f"{stem}.tar": count for stem, count in _rows(parts).items()}
     files.write_bytes(files.join(made.path, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
-    return {"pairs": sum(sizes.values())}
+    return made.manifest.counted(ReshardCounts).model_copy(update={"pairs": sum(sizes.values())})
 
 
-def _selected(made: Made, parts: Sequence[Part]) -> dict[str, int]:
-    rows = _rows(parts)
-    pairs, left_out = sum(rows.values()), sum((Counter(part.left_out) for part in parts), Counter())
-    known = {"pairs": pairs, "eligible": pairs - left_out.total(), **rows}
-    return {key: known.get(key, left_out[key]) for key in made.manifest.counts}
+def _selected(made: Made, parts: Sequence[Part]) -> Counts:
+    if made.holds is Holds.MEMBERS:
+        return MemberCounts(members=_rows(parts))
+    before = made.manifest.counted(SelectionCounts)
+    now = selection_counts(parts, has_list=before.opted_out is not None)
+    return now.model_copy(update={"left_out": {reason: now.left_out.get(reason, 0) for reason in before.left_out}})
 
 
 def _downloaded(folder: str, made: Manifest) -> Contents:
@@ -90,30 +92,31 @@ def _list_parts(folder: str, touched: Collection[str]) -> list[Part]:
     return sorted(listed.values())
 
 
-def _filtered(made: Made, parts: Sequence[Part]) -> dict[str, int]:
+def _filtered(made: Made, parts: Sequence[Part]) -> Counts:
     """Count the rules' verdicts anew, into the waterfall too."""
-    before = read_waterfall(made.path)
-    if before is None:
-        return {}
     paths = [files.join(made.path, f"{stem}.parquet") for stem in _rows(parts)]
-    after = count_waterfall(paths, [(rule.reason, rule.text) for rule in before.rules])
+    after = count_waterfall(paths, [(rule.reason, rule.text) for rule in read_waterfall(made.path).rules])
     write_waterfall(after, made.path)
-    return {"pairs": after.pairs, "kept": after.kept} | {rule.reason: rule.in_order for rule in after.rules}
+    return filter_counts(after)
 
 
-def _deduplicated(made: Made, parts: Sequence[Part]) -> dict[str, int]:
+def _deduplicated(made: Made, parts: Sequence[Part]) -> Counts:
     """Count anew what is kept, and by which method the others were found; an image of a task has no uid."""
-    columns = ["duplicate_of", "method"]
+    columns, before = ["duplicate_of", "method"], made.manifest.counted(DedupCounts)
     paths = [files.join(made.path, f"{stem}.parquet") for stem in _rows(parts)]
     batches = [batch for path in paths for batch in tables.iter_batches(path, tables.DEDUP, columns)]
     kept_uids = [uid for batch in batches for uid in batch["duplicate_of"].to_pylist()]
     by = Counter(method for batch in batches for method in batch["method"].to_pylist())
     contaminated = sum(uid is not None and not UID_PATTERN.fullmatch(uid) for uid in kept_uids)
-    known = {"pairs": len(kept_uids), "kept": kept_uids.count(None), "contaminated": contaminated}
-    return {name: known.get(name, by[name]) for name in made.manifest.counts}
+    return DedupCounts(
+        pairs=len(kept_uids),
+        kept=kept_uids.count(None),
+        found={method: by[method] for method in before.found},
+        contaminated=None if before.contaminated is None else contaminated,
+    )
 
 
-COUNTS: Mapping[str, Callable[[Made, Sequence[Part]], dict[str, int]]] = {
+COUNTS: Mapping[str, Callable[[Made, Sequence[Part]], Counts]] = {
     "score": _scored,
     "filter": _filtered,
     "dedup": _deduplicated,

@@ -15,17 +15,17 @@ import numpy as np
 from clipsieve.pipelines.download.passes import retry_path, shards_by_pass
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.pairs.table import open_pairs
-from clipsieve.pipelines.reshard.job import MISSING
 from clipsieve.pipelines.takedown import plan as planning
 from clipsieve.pipelines.takedown.close import Contents, contents_of
 from clipsieve.pipelines.takedown.plan import Plan
 from clipsieve.pipelines.takedown.rows import blank_file, take_from_file
 from clipsieve.pipelines.takedown.shards import take_from_resharded, take_from_shard
 from clipsieve.schemas import files, manifest
+from clipsieve.schemas.counts import DownloadCounts, ReshardCounts, ScoreCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, Takedown
-from clipsieve.schemas.opt_out import OPTED_OUT, OptOut, load_opt_out
+from clipsieve.schemas.opt_out import OptOut, load_opt_out
 from clipsieve.schemas.run import Made, Run, gather, read_run
 from clipsieve.schemas.stages import Holds
 from clipsieve.schemas.threads import map_ahead
@@ -116,7 +116,7 @@ def _close(run_dir: str, plan: Plan) -> None:
             changed = _with_contents(changed, contents_of(made, plan))
             record = _record(made, plan)
         left_out = _left_out(made, changed, plan, now)
-        changed = changed.model_copy(update={"counts": changed.counts | left_out})
+        changed = changed.model_copy(update={"counts": changed.counts.model_copy(update=left_out)})
         if record or changed != made.manifest:
             changed = manifest.finish_takedown(made.path, changed, record)
         now.append(replace(made, manifest=changed))
@@ -173,14 +173,16 @@ def _inputs(made: Made, plan: Plan) -> list[str]:
 def _left_out(made: Made, changed: Manifest, plan: Plan, now: Sequence[Made]) -> dict[str, int]:
     """The counts of pairs that a stage left out and that have gone from where it read them, too."""
     counts = made.manifest.counts
-    if made.manifest.stage == "score" and OPTED_OUT in counts:
+    if isinstance(counts, ScoreCounts) and counts.opted_out is not None:
         source = next((source for source in now if source.manifest.digest == changed.inputs["shards"]), None)
-        return {OPTED_OUT: source.manifest.counts["success"] - changed.counts["pairs"]} if source else {}
-    key = next((key for key in (OPTED_OUT, MISSING) if made.manifest.subsets and counts.get(key)), None)
+        success = source.manifest.counted(DownloadCounts).success if source else None
+        return {"opted_out": success - changed.counted(ScoreCounts).pairs} if success is not None else {}
+    if not isinstance(counts, ReshardCounts) or not (counts.opted_out or counts.missing):
+        return {}
     digests = [subset.digest for subset in made.manifest.subsets]
     subset = next((path for path, digest in plan.digests.items() if digest in digests), None)
-    if key is None or subset is None:
+    if subset is None:
         return {}
     folder, _, file = subset.rpartition("/")
     gone = plan.touched[folder][file] - sum(plan.touched.get(made.name, {}).values())
-    return {key: counts[key] - gone}
+    return {"opted_out": counts.opted_out - gone} if counts.opted_out else {"missing": (counts.missing or 0) - gone}

@@ -7,6 +7,7 @@ import numpy as np
 from clipsieve.pipelines.filters.verdicts import count_waterfall
 from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import FilterCounts
 from clipsieve.schemas.waterfall import read_waterfall
 
 
@@ -26,10 +27,11 @@ def check_filters(folder: str, scores: str) -> Check:
         if files.exists(scored):
             uids = tables.read_table(scored, tables.SCORES, ["uid"])["uid"].to_pylist()
             expect_equal(verdicts["uid"].to_pylist(), uids, path, "the scored pair's uid")
+    counts = found.counted(FilterCounts)
     counted = count_waterfall(paths, [(rule.reason, rule.text) for rule in recorded.rules])
     expect(counted == recorded, f"{folder}: its _waterfall.json does not count what its files hold")
     expect(
-        (found.counts["pairs"], found.counts["kept"]) == (counted.pairs, counted.kept),
+        (counts.pairs, counts.kept) == (counted.pairs, counted.kept),
         f"{folder}: its manifest counts other pairs than its files hold",
     )
     return Check("filters", f"{counted.pairs:,} pairs judged by {len(reasons)} rules, {counted.kept:,} kept")

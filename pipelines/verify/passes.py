@@ -12,8 +12,8 @@ from clipsieve.pipelines.download.passes import shards_by_pass
 from clipsieve.pipelines.shards.writer import read_stats, stats_path
 from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import DownloadCounts, failure_counts
 from clipsieve.schemas.manifest import Manifest
-from clipsieve.schemas.outcomes import ErrorClass, Status
 from clipsieve.schemas.tables import DEAD_LETTERS, SHARDS
 
 
@@ -27,14 +27,16 @@ def check_passes(folder: str) -> Check:
         expect_equal(tried, due, folder, f"the uid that pass {number} tried, against the failure before it,")
     _check_earlier(folder, found, passes)
     failed = _check_dead_letters(folder, passes)
-    ended = {status.value: 0 for status in Status if status is not Status.SUCCESS}
-    for name, rows in failed.items():
-        ended[ErrorClass(name).status.value] += rows
-        ended[f"error_{name}"] = rows
-    recorded = {name: rows for name, rows in found.counts.items() if name in ended or name.startswith("error_")}
+    counts = found.counted(DownloadCounts)
+    recorded, ended = _failures(counts), _failures(counts.model_copy(update=failure_counts(failed)))
     expect(recorded == ended, f"{folder}: its manifest counts {recorded}, its dead letters {ended}")
     again = "; each later pass tried just those before it whose failure could pass" if found.earlier else ""
     return Check("dead letters", f"{failed.total():,} rows, just those that failed in the end{again}")
+
+
+def _failures(counts: DownloadCounts) -> dict[str, int]:
+    """The counts of failed rows alone."""
+    return counts.model_copy(update={"rows": 0, "duplicates": 0, "success": 0, "retries": ()}).shown
 
 
 def _uids(rows: Iterable[pa.Table]) -> list[str]:

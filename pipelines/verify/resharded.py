@@ -10,15 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from clipsieve.pipelines.engine.parts import folder_digest, read_parts
-from clipsieve.pipelines.reshard.job import MISSING
 from clipsieve.pipelines.shards.rows import read_placed_rows
 from clipsieve.pipelines.shards.tars import is_sample, rename_members
 from clipsieve.pipelines.verify.checks import Check, expect, expect_same_members, finished_manifest
 from clipsieve.pipelines.verify.shards import check_tar
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import ReshardCounts
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import as_raw, as_strings, find, read_subset
-from clipsieve.schemas.opt_out import OPTED_OUT
 from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import list_shards
 from clipsieve.schemas.uid import uid_bytes, uid_strings
@@ -83,15 +82,15 @@ def _compare_members(folder: str, members: np.ndarray, run_dir: str, found: Mani
         for suffix in (".npy", ".parquet"):
             for path in files.list_files(files.join(run_dir, parent), suffix):
                 if files.sha256_file(path) == found.subsets[0].digest:
-                    left_out = _expect_members(folder, members, read_subset(path), found.counts)
+                    left_out = _expect_members(folder, members, read_subset(path), found.counted(ReshardCounts))
                     return f"all of {parent}/{files.name_of(path)}{left_out}"
     return "its subset file is not there to compare with"
 
 
-def _expect_members(folder: str, members: np.ndarray, subset: np.ndarray, counts: dict[str, int]) -> str:
+def _expect_members(folder: str, members: np.ndarray, subset: np.ndarray, counts: ReshardCounts) -> str:
     """The members are the subset's but for as many as were opted out or missing; returns words on these."""
-    why = {OPTED_OUT: "opted out", MISSING: "missing from the shards"}
-    left_out = {why[name]: counts[name] for name in why if counts.get(name)}
+    why = {"opted out": counts.opted_out, "missing from the shards": counts.missing}
+    left_out = {reason: count for reason, count in why.items() if count}
     kept = subset[find(members, as_raw(subset))] if left_out else subset
     expect_same_members(members, kept, folder)
     expect(np.array_equal(members, kept), f"{folder}: a uid does not stand in it as often as in its subset")

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from clipsieve.pipelines.shards.rows import read_rows
 from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
 from clipsieve.schemas import files, tables
-from clipsieve.schemas.opt_out import OPTED_OUT
+from clipsieve.schemas.counts import ScoreCounts
 from clipsieve.schemas.samples import list_shards
 
 
@@ -16,7 +16,7 @@ def check_scores(folder: str, shards: str) -> Check:
     """What `score` wrote; held against the folder ``shards`` where that is there."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
-    paths = files.list_files(folder, ".parquet")
+    counts, paths = found.counted(ScoreCounts), files.list_files(folder, ".parquet")
     pairs = opted_out = 0
     for path in paths:
         scores = tables.read_table(path, tables.SCORES)
@@ -29,18 +29,18 @@ def check_scores(folder: str, shards: str) -> Check:
         if files.exists(shards):
             name = files.name_of(path).removesuffix(".parquet")
             rows = read_rows(shards, name)
-            if OPTED_OUT in found.counts:
+            if counts.opted_out is not None:
                 kept = rows.filter(pc.is_in(rows["key"], scores["key"].combine_chunks()))
                 opted_out, rows = opted_out + len(rows) - len(kept), kept
             for column in ("key", "uid"):
                 expect_equal(scores[column].to_pylist(), rows[column].to_pylist(), path, f"the pair's {column}")
     expect(
-        found.counts["pairs"] == pairs,
-        f"{folder}: its manifest counts {found.counts['pairs']} pairs, not {pairs}",
+        counts.pairs == pairs,
+        f"{folder}: its manifest counts {counts.pairs} pairs, not {pairs}",
     )
     if not files.exists(shards):
         return Check("scores", f"{pairs:,} pairs as they were written; the shards are not there to compare with")
-    recorded = found.counts.get(OPTED_OUT, 0)
+    recorded = counts.opted_out or 0
     expect(
         recorded == opted_out,
         f"{folder}: {opted_out} downloaded pairs are not scored, its manifest counts {recorded} opted out",

@@ -21,6 +21,7 @@ from clipsieve.pipelines.verify.checks import (
 )
 from clipsieve.pipelines.verify.shards import expect_unique
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import MemberCounts, SelectionCounts
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import as_raw, as_strings, find, read_members
 from clipsieve.schemas.options import SelectOptions, parse_combination
@@ -66,8 +67,12 @@ def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
     uids = np.concatenate([ranked.uids, *(rejected for _, rejected in tables_read)])
     expect_unique(uids, folder)
     pairs = len(uids)
-    for what, number in (("pairs", pairs), ("eligible", len(ranked.uids))):
-        expect(found.counts[what] == number, f"{folder}: its manifest counts {found.counts[what]} {what}, not {number}")
+    counts = found.counted(SelectionCounts)
+    for what, counted, number in (
+        ("pairs", counts.pairs, pairs),
+        ("eligible", counts.eligible, len(ranked.uids)),
+    ):
+        expect(counted == number, f"{folder}: its manifest counts {counted} {what}, not {number}")
     expect(
         (np.diff(ranked.quantile) >= 0).all(),
         f"{folder}: a pair of lower similarity has a better quantile_rank",
@@ -82,7 +87,7 @@ def check_subsets(folder: str, ranked: Ranked) -> Check:
     """``topQ`` are the ⌊N·Q/100⌋ best pairs, ties to the smaller uid; where takedowns removed some, those left."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
-    counts = []
+    members, counts = found.counted(MemberCounts).members, []
     for percent in found.options(SelectOptions).fractions:
         name, size = f"top{percent:g}", ranked.selected_from * round(percent * 100) // 10_000
         best = np.arange(ranked.before(size))
@@ -91,7 +96,7 @@ def check_subsets(folder: str, ranked: Ranked) -> Check:
             size - most_gone <= len(best) <= size, f"{folder}: quantile_rank has {len(best)} pairs in {name}'s {size}"
         )
         _check_members(folder, name, ranked, best)
-        expect(found.counts[name] == len(best), f"{folder}: its manifest counts {found.counts[name]} in {name}")
+        expect(members.get(name) == len(best), f"{folder}: its manifest counts {members.get(name)} in {name}")
         counts.append(f"{name} {len(best):,}")
     return Check(
         "subsets", f"{', '.join(counts)}: exactly the best of {ranked.described}, nested; npy and Parquet agree"
@@ -161,7 +166,8 @@ def _read(path: str, seed: int) -> tuple[_Rows, np.ndarray]:
 def _rank(pieces: list[_Rows], found: Manifest) -> Ranked:
     uids, similarity, quantile, hashes = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
     order = np.lexsort((uids, -similarity))
-    first = found.takedowns[0].counts["eligible"] if found.takedowns else len(uids)
+    before = found.takedowns[0].counts if found.takedowns else None
+    first = before.eligible if isinstance(before, SelectionCounts) else len(uids)
     return Ranked(uids[order], similarity[order], quantile[order], hashes[order], first)
 
 

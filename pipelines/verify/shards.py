@@ -13,6 +13,7 @@ from clipsieve.pipelines.download.passes import shards_by_pass
 from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
 from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, finished_manifest
 from clipsieve.schemas import files, tables
+from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.members import as_raw, as_strings
 from clipsieve.schemas.outcomes import Status
 from clipsieve.schemas.samples import IMAGE_EXTENSIONS, Sample, iter_samples, list_shards
@@ -38,8 +39,9 @@ def check_shards(folder: str) -> Check:
             uids.append(as_strings(uid_bytes(rows["uid"])))
     expect_unique(np.concatenate(uids), folder)
     expect_unique(np.concatenate(downloaded), folder)
-    for key, count in total.items():
-        recorded = found.counts.get(key)
+    counts = found.counted(DownloadCounts)
+    for key, recorded in (("rows", counts.rows), ("duplicates", counts.duplicates), ("success", counts.success)):
+        count = total[key]
         expect(recorded == count, f"{folder}: its manifest counts {recorded} of {key}, its shards {count}")
     expect(files.sha256_text(*digests) == found.digest, f"{folder}: its manifest's digest is of other shards")
     failed = total["rows"] - total["duplicates"] - total["success"]

@@ -11,6 +11,7 @@ import pytest
 from clipsieve.evaluation.datasets.catalogue import KNOWN
 from clipsieve.evaluation.evaluate import run
 from clipsieve.schemas import manifest
+from clipsieve.schemas.counts import Counts, TrainCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import EvaluateOptions, TrainOptions
 
@@ -61,7 +62,7 @@ def test_an_evaluation_writes_what_its_contract_says(tmp_path, model_folder, dat
     assert (by_image < 5).mean() == retrieval["metrics"]["text_retrieval_recall@5"]
     assert (by_text < 5).mean() == retrieval["metrics"]["image_retrieval_recall@5"]
     assert (len(by_image), len(by_text)) == (12, 18)
-    assert done.complete and done.counts == {"tasks": 2, "samples": 22}
+    assert done.complete and done.counts.shown == {"tasks": 2, "samples": 22}
 
 
 def test_the_same_evaluation_has_the_same_bytes_but_for_times(tmp_path, model_folder, data, learnable):
@@ -88,7 +89,7 @@ def test_a_stopped_evaluation_goes_on_where_it_was(tmp_path, model_folder, data)
     lines = (out / "results.jsonl").read_text().splitlines(keepends=True)
     (out / "results.jsonl").write_text(lines[0])
     (out / "samples" / "things.parquet").unlink()
-    running = done.model_copy(update={"status": "running", "digest": None, "counts": {}, "finished_at": None})
+    running = done.model_copy(update={"status": "running", "digest": None, "counts": Counts(), "finished_at": None})
     (out / "manifest.json").write_text(running.model_dump_json())
     kept = (out / "samples" / "drawn.texts.parquet").stat().st_mtime_ns
     again = run(model_folder, data, str(out), OPTIONS)
@@ -116,7 +117,7 @@ def test_a_trained_folder_is_traced_by_its_manifest(tmp_path, model_folder, data
     opened = manifest.begin(str(trained), TrainOptions(), {})
     with pytest.raises(InputError, match="train is not finished there"):
         run(str(trained), data, str(tmp_path / "out"), OPTIONS)
-    manifest.finish(str(trained), opened, {}, "weights-digest")
+    manifest.finish(str(trained), opened, Counts(), "weights-digest")
     assert run(str(trained), data, str(tmp_path / "out"), OPTIONS).inputs["model"] == "weights-digest"
 
 
@@ -181,7 +182,15 @@ def test_the_cost_of_training_is_in_every_row(tmp_path, model_folder, data):
     for path in Path(model_folder).iterdir():
         (trained / path.name).write_bytes(path.read_bytes())
     opened = manifest.begin(str(trained), TrainOptions(), {})
-    counts = {"samples_seen": 1000, "image_macs": 3_000_000, "text_macs": 1_000_000}
+    counts = TrainCounts(
+        pairs=10,
+        samples_seen=1000,
+        unique_samples=10,
+        steps=1,
+        parameters=1,
+        image_macs=3_000_000,
+        text_macs=1_000_000,
+    )
     manifest.finish(str(trained), opened, counts, "weights-digest")
     run(str(trained), data, str(tmp_path / "out"), OPTIONS)
     row = rows_of(tmp_path / "out")[0]

@@ -155,7 +155,7 @@ def test_no_folder_holds_what_was_forbidden(run: Path, web: Web) -> None:
     for folder in ("shards", "resharded/top100"):
         tars = (run / folder).glob("*.tar")
         assert {sample.metadata["uid"] for tar in tars for sample in iter_samples(str(tar))} == allowed
-    counts = {name: made.counts for name, made in read_run(str(run)).manifests.items()}
+    counts = {name: made.counts.shown for name, made in read_run(str(run)).manifests.items()}
     assert counts["shards"]["error_opted_out"] == len(CONSENT) - 1 - len(allowed)
     for name in ("scores", "selection", "resharded/top100", "models/all"):
         assert (counts[name]["pairs"], counts[name]["opted_out"]) == (len(allowed), 0)
@@ -211,5 +211,5 @@ def test_a_later_list_is_heeded_from_score_on(run: Path, web: Web, tmp_path: Pat
     allowed = sum(consent == "allowed" for consent in CONSENT.values())
     for name, made in read_run(str(tmp_path)).manifests.items():
         if name in ("scores", "models/all"):
-            assert (made.counts["pairs"], made.counts["opted_out"]) == (allowed - 2, 2), name
-    assert read_run(str(tmp_path)).manifests["subsets"].counts == {"top100": allowed - 2}
+            assert (made.counts.shown["pairs"], made.counts.shown["opted_out"]) == (allowed - 2, 2), name
+    assert read_run(str(tmp_path)).manifests["subsets"].counts.shown == {"top100": allowed - 2}

@@ -68,11 +68,11 @@ def write_scores(folder: Path, uids: list[str]) -> Path:
 def test_score_leaves_listed_pairs_out_and_counts_them(run_dir: Path, uids: list[str], tiny_model: Path) -> None:
     opt_out = write_list(run_dir, uids[0], uids[2], "http://EXAMPLE.org/20.jpg")
     done = score_run(run_dir, tiny_model, opt_out)
-    assert done.counts == {"pairs": 21, "shards": 3, "opted_out": 2}
+    assert done.counts.shown == {"pairs": 21, "shards": 3, "opted_out": 2}
     assert scored_uids(run_dir / "scores") == [uid for row, uid in enumerate(uids) if row not in (0, 2, 20)]
     assert np.load(run_dir / "scores" / "00000.npz")["img"].shape == (7, 16)
     everything = score_run(run_dir, tiny_model, None, "all")
-    assert everything.counts == {"pairs": 23, "shards": 3}
+    assert everything.counts.shown == {"pairs": 23, "shards": 3}
     of_all = {row["uid"]: row["similarity"] for p in (run_dir / "all").glob("*.parquet") for row in _rows(p)}
     for path in (run_dir / "scores").glob("*.parquet"):
         for row in _rows(path):
@@ -85,7 +85,7 @@ def _rows(path: Path) -> list[dict]:
 
 def test_a_domain_may_leave_nothing(run_dir: Path, tiny_model: Path) -> None:
     done = score_run(run_dir, tiny_model, write_list(run_dir, "example.org"))
-    assert done.counts == {"pairs": 0, "shards": 3, "opted_out": 23}
+    assert done.counts.shown == {"pairs": 0, "shards": 3, "opted_out": 23}
 
 
 def test_another_list_on_a_folder_is_refused(run_dir: Path, uids: list[str], tiny_model: Path) -> None:
@@ -101,7 +101,7 @@ def test_select_rejects_listed_uids_and_cuts_as_if_they_were_not_there(run_dir: 
     options = SelectOptions(fractions=(40,), sizes=(10,), seed=3)
     scores = write_scores(run_dir / "scores", uids)
     done = select.run(str(scores), str(run_dir), options, IN_PROCESS, write_list(run_dir, *listed))
-    assert done.counts == {"pairs": 24, "eligible": 19, "opted_out": 5}
+    assert done.counts.shown == {"pairs": 24, "eligible": 19, "opted_out": 5}
     rows = tables.read_table(str(run_dir / "selection" / "00000.parquet"), tables.SELECTION).to_pylist()
     assert [row["uid"] for row in rows] == uids
     for row in rows:
@@ -120,7 +120,7 @@ def test_select_with_nothing_left(run_dir: Path, uids: list[str]) -> None:
     scores = write_scores(run_dir / "scores", uids)
     opt_out = write_list(run_dir, *uids)
     done = select.run(str(scores), str(run_dir), SelectOptions(fractions=(20,)), IN_PROCESS, opt_out)
-    assert done.counts == {"pairs": 24, "eligible": 0, "opted_out": 24}
+    assert done.counts.shown == {"pairs": 24, "eligible": 0, "opted_out": 24}
     assert len(read_members(str(run_dir / "subsets" / "top20.npy"))) == 0
     with pytest.raises(InputError, match="a sample of 5 pairs cannot be drawn from 0 eligible pairs"):
         select.run(str(scores), str(run_dir / "other"), SelectOptions(sizes=(5,)), IN_PROCESS, opt_out)
@@ -134,7 +134,7 @@ def test_select_wants_scores_made_with_a_list_of_places(run_dir: Path, uids: lis
     assert not (run_dir / "selection").exists()
     score_run(run_dir, tiny_model, opt_out)
     done = select.run(str(run_dir / "scores"), str(run_dir), SelectOptions(), IN_PROCESS, opt_out)
-    assert done.counts == {"pairs": 22, "eligible": 22, "opted_out": 0}
+    assert done.counts.shown == {"pairs": 22, "eligible": 22, "opted_out": 0}
 
 
 def test_reshard_leaves_listed_members_out(run_dir: Path, uids: list[str]) -> None:
@@ -144,7 +144,7 @@ def test_reshard_leaves_listed_members_out(run_dir: Path, uids: list[str]) -> No
     shards, options = str(run_dir / "shards"), ReshardOptions(shard_size=2)
     opt_out = write_list(run_dir, uids[9], uids[3])
     done = reshard.run(shards, str(subset), str(out), options, IN_PROCESS, opt_out)
-    assert done.counts == {"pairs": 4, "shards": 2, "opted_out": 1}
+    assert done.counts.shown == {"pairs": 4, "shards": 2, "opted_out": 1}
     tars = [str(out / f"{name}.tar") for name in list_shards(str(out))]
     written = {sample.metadata["uid"] for tar in tars for sample in iter_samples(tar)}
     assert written == set(members) - {uids[9]}

@@ -21,6 +21,7 @@ from clipsieve.pipelines.score import job as score
 from clipsieve.pipelines.select import job as select
 from clipsieve.pipelines.takedown import job as takedown
 from clipsieve.schemas import manifest
+from clipsieve.schemas.counts import Counts
 from clipsieve.schemas.options import (
     DedupOptions,
     DownloadOptions,
@@ -146,7 +147,7 @@ def write_model(folder: Path, shards: str, *subsets: WeightedSubset) -> None:
     (folder / "open_clip_model.safetensors").write_bytes(b"weights")
     inputs = {"shards": manifest.input_digest(shards)}
     begun = manifest.begin(str(folder), TrainOptions(), inputs, subsets=subsets)
-    manifest.finish(str(folder), begun, {}, sha256_of(b"weights"))
+    manifest.finish(str(folder), begun, Counts(), sha256_of(b"weights"))
 
 
 def sha256_of(data: bytes) -> str:

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from clipsieve.schemas import files, manifest
+from clipsieve.schemas.counts import DownloadCounts, ScoreCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import (
     DownloadOptions,
@@ -20,9 +21,12 @@ from clipsieve.schemas.training_data import TrainingData, WeightedSubset
 SCORE = ScoreOptions(batch_size=8)
 
 
-def finished(folder, recipe=SCORE, inputs=None):
+COUNTS = ScoreCounts(pairs=3, shards=1)
+
+
+def finished(folder, recipe=SCORE, inputs=None, counts=COUNTS):
     begun = manifest.begin(str(folder), recipe, inputs or {"shards": "abc"})
-    return manifest.finish(str(folder), begun, {"pairs": 3}, "digest-of-data")
+    return manifest.finish(str(folder), begun, counts, "digest-of-data")
 
 
 def test_what_was_finished_is_found_again(tmp_path):
@@ -30,7 +34,7 @@ def test_what_was_finished_is_found_again(tmp_path):
     again = manifest.begin(str(tmp_path / "scores"), SCORE, {"shards": "abc"})
     assert again == done
     assert again.complete
-    assert again.counts == {"pairs": 3}
+    assert again.counts == COUNTS
 
 
 def test_another_recipe_is_refused_with_the_difference(tmp_path):
@@ -159,8 +163,17 @@ def test_what_may_change_is_of_the_options():
     assert DownloadOptions.may_change < set(DownloadOptions.model_fields)
 
 
+def downloaded(success):
+    return DownloadCounts(rows=3, duplicates=0, success=success)
+
+
+def test_counts_of_another_stage_are_refused(tmp_path):
+    with pytest.raises(InputError, match="the manifest of a folder of score has no DownloadCounts"):
+        finished(tmp_path).counted(DownloadCounts)
+
+
 def test_a_folder_is_added_to_and_remembers_what_it_was(tmp_path):
-    first = finished(tmp_path, recipe=DownloadOptions())
+    first = finished(tmp_path, recipe=DownloadOptions(), counts=downloaded(3))
     for number in (1, 2):
         complete = manifest.read_manifest(str(tmp_path))
         assert complete is not None
@@ -168,10 +181,10 @@ def test_a_folder_is_added_to_and_remembers_what_it_was(tmp_path):
         assert not opened.complete and manifest.read_manifest(str(tmp_path)) == opened
         with pytest.raises(InputError, match="download is not finished there"):
             manifest.input_digest(str(tmp_path))
-        manifest.finish(str(tmp_path), opened, {"pairs": number}, f"digest {number}")
+        manifest.finish(str(tmp_path), opened, downloaded(number), f"digest {number}")
     last = manifest.read_manifest(str(tmp_path))
     assert last is not None and last.earlier[0] == first
-    assert [each.counts["pairs"] for each in (*last.earlier, last)] == [3, 1, 2]
+    assert [each.counted(DownloadCounts).success for each in (*last.earlier, last)] == [3, 1, 2]
     assert all(each.earlier == [] for each in last.earlier)
     assert manifest.earlier_digests(str(tmp_path)) == ["digest-of-data", "digest 1"]
 
@@ -195,7 +208,7 @@ def test_another_stage_is_refused(tmp_path):
 
 def test_no_json_stands_beside_shards(tmp_path):
     """img2dataset's incremental mode reads every *.json there as a shard's stats."""
-    finished(tmp_path / "anything", recipe=DownloadOptions())
+    finished(tmp_path / "anything", recipe=DownloadOptions(), counts=downloaded(3))
     assert files.list_files(str(tmp_path / "anything"), ".json") == []
     found = manifest.read_manifest(str(tmp_path / "anything"))
     assert found is not None

@@ -12,6 +12,7 @@ from clipsieve.pipelines.takedown import close
 from clipsieve.pipelines.verify import job as verify
 from clipsieve.pipelines.verify.job import CHECKS
 from clipsieve.schemas import manifest, stages
+from clipsieve.schemas.counts import Counts
 from clipsieve.schemas.options import Options
 from clipsieve.schemas.recipe import Recipe
 from clipsieve.schemas.run import gather, read_run
@@ -83,7 +84,7 @@ class ToyOptions(Options):
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    stage = Stage("toy", ToyOptions, (Output("toys", Holds.LEARNT, "toys", is_parent=True),))
+    stage = Stage("toy", ToyOptions, (Output("toys", Holds.LEARNT, Counts, "toys", is_parent=True),))
     monkeypatch.setattr(stages, "STAGES", STAGES)
     monkeypatch.setitem(STAGES, "toy", stage)
     return stage
@@ -92,7 +93,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Stage:
 def test_a_stage_that_is_added_is_found_in_a_run(toy: Stage, tmp_path: Path) -> None:
     folder = tmp_path / "toys" / "first"
     begun = manifest.begin(str(folder), ToyOptions(), {"shards": "ab"})
-    done = manifest.finish(str(folder), begun, {}, "cd")
+    done = manifest.finish(str(folder), begun, Counts(), "cd")
     (made,) = read_run(str(tmp_path)).made
     assert (made.name, made.manifest, made.stage, made.output) == ("toys/first", done, toy, toy.outputs[0])
     assert read_run(str(tmp_path)).holding(Holds.LEARNT) == [made] and read_run(str(tmp_path)).with_pairs == []

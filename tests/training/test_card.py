@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.ledger import Ledger
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.options import TrainOptions
@@ -11,7 +12,15 @@ from clipsieve.schemas.training_data import WeightedSubset
 from clipsieve.training.card import CARD_NAME, write_card
 from clipsieve.training.towers.tower import load_tower
 
-COUNTS = {"pairs": 1_000, "samples_seen": 12_800, "steps": 100, "unique_samples": 1_000}
+COUNTS = TrainCounts(
+    pairs=1_000,
+    samples_seen=12_800,
+    unique_samples=1_000,
+    steps=100,
+    parameters=1_234,
+    image_macs=30_000_000,
+    text_macs=20_000_000,
+)
 
 
 def card(folder, samples):

@@ -17,6 +17,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.files import sha256_file
 from clipsieve.schemas.ledger import LEDGER_NAME, Ledger
@@ -82,9 +83,9 @@ def test_a_run_leaves_a_model_that_open_clip_loads(shards, subset, options, tmp_
     manifest = run(shards, (subset,), out, options)
     assert manifest == read_manifest(out) and manifest.complete and manifest.stage == "train"
     assert (manifest.recipe, manifest.asked["subset"]) == (options, "top50")
-    assert manifest.counts["pairs"] == manifest.counts["unique_samples"] == 24
-    assert (manifest.counts["steps"], manifest.counts["samples_seen"]) == (10, 120)
-    assert manifest.counts["parameters"] == sum(p.numel() for p in load_model(out).model.parameters())
+    assert manifest.counts.shown["pairs"] == manifest.counts.shown["unique_samples"] == 24
+    assert (manifest.counts.shown["steps"], manifest.counts.shown["samples_seen"]) == (10, 120)
+    assert manifest.counts.shown["parameters"] == sum(p.numel() for p in load_model(out).model.parameters())
     assert manifest.digest == sha256_file(f"{out}/{WEIGHTS_NAME}")
     assert sorted(losses(out)) == list(range(1, 11))
     assert not Path(out, "checkpoints").exists()
@@ -194,8 +195,8 @@ def test_a_mixture_of_subsets_is_trained_on_by_its_weights(shards, rows, options
     assert [(each.name, each.weight, each.digest) for each in manifest.subsets] == [
         (name, weight, sha256_file(f"{tmp_path}/{name}.parquet")) for name, weight in (("a", 0.7), ("b", 0.3))
     ]
-    assert manifest.counts["pairs"] == 30
-    assert 25 <= manifest.counts["unique_samples"] <= 30
+    assert manifest.counts.shown["pairs"] == 30
+    assert 25 <= manifest.counts.shown["unique_samples"] <= 30
     with pytest.raises(InputError, match=r"input: `subset` was 'a=0.7,b=0.3', now 'a=0.7,b=1'"):
         run(shards, [mixture[0], mixture[1].partition("=")[0]], str(tmp_path / "model"), options)
     with pytest.raises(InputError, match=r"`subset` .*=-1': the weight must be more than 0, as FILE=0.7"):
@@ -204,10 +205,10 @@ def test_a_mixture_of_subsets_is_trained_on_by_its_weights(shards, rows, options
 
 def test_a_run_leaves_its_ledger(shards, options, tmp_path):
     out = str(tmp_path / "model")
-    counts = run(shards, (), out, options).counts
+    counts = run(shards, (), out, options).counted(TrainCounts)
     ledger = Ledger.model_validate_json((tmp_path / "model" / LEDGER_NAME).read_bytes())
-    assert (ledger.samples_seen, ledger.unique_samples) == (120, 46) == (counts["samples_seen"], 46)
-    assert ledger.training_flops == 120 * 6 * (counts["image_macs"] + counts["text_macs"])
+    assert (ledger.samples_seen, ledger.unique_samples) == (120, 46) == (counts.samples_seen, 46)
+    assert ledger.training_flops == 120 * 6 * (counts.image_macs + counts.text_macs)
     assert ledger.devices == 1 and 0 < ledger.device_hours < 1
 
 

@@ -11,9 +11,10 @@ import pytest
 from clipsieve.evaluation.report.clusters import SHOWN, read_clusters
 from clipsieve.evaluation.report.page import run
 from clipsieve.schemas import manifest, tables
+from clipsieve.schemas.counts import DedupCounts
 from clipsieve.schemas.options import DedupOptions
 
-COUNTS = {"pairs": 56, "kept": 40, "exact": 9, "thumbnail": 7, "contaminated": 2}
+COUNTS = DedupCounts(pairs=56, kept=40, found={"exact": 9, "thumbnail": 7}, contaminated=2)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from clipsieve.evaluation.pages import words
 from clipsieve.evaluation.report import failures
 from clipsieve.evaluation.report.failures import ClassFailures, HostFailures, read_failures, with_host
 from clipsieve.schemas import tables
+from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.outcomes import Consent
 
 A, B = "https://a.example/", "http://u:p@B.example:8080/x?y"
@@ -27,7 +28,7 @@ LETTERS = [
     ("not a URL", "invalid_url", None, None, False),
     (None, "invalid_url", None, None, False),
 ]
-COUNTS = {"rows": 20, "duplicates": 2, "success": 10}
+COUNTS = DownloadCounts(rows=20, duplicates=2, success=10)
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_failures_are_added_up_by_class_host_and_consent(shards):
 
 def test_without_failures_or_without_dead_letters(shards, tmp_path):
     assert read_failures(str(tmp_path), COUNTS) is None
-    found = read(shards([]), {"rows": 12, "duplicates": 2, "success": 10})
+    found = read(shards([]), DownloadCounts(rows=12, duplicates=2, success=10))
     assert (found.rows, found.classes, found.hosts, found.consent) == (0, (), (), (("allowed", 10),))
     assert read_failures(shards(LETTERS), None) is None
 

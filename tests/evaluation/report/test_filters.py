@@ -8,6 +8,7 @@ from pathlib import Path
 from clipsieve.evaluation.report.filters import filters_view
 from clipsieve.evaluation.report.page import run
 from clipsieve.schemas import manifest
+from clipsieve.schemas.counts import FilterCounts
 from clipsieve.schemas.options import FilterOptions
 from clipsieve.schemas.waterfall import RuleCounts, Waterfall, write_waterfall
 
@@ -37,7 +38,7 @@ def _add_filters(run_dir) -> None:
     folder = str(run_dir / "filters")
     begun = manifest.begin(folder, FilterOptions(), {"scores": "ab" * 32})
     write_waterfall(WATERFALL, folder)
-    manifest.finish(folder, begun, {"pairs": 56, "kept": 42}, "cd" * 32)
+    manifest.finish(folder, begun, FilterCounts(pairs=56, kept=42), "cd" * 32)
 
 
 def test_a_run_with_filters_has_the_section(run_dir) -> None:

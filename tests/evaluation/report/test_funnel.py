@@ -11,22 +11,21 @@ from clipsieve.evaluation.report.cuts import Cut
 from clipsieve.evaluation.report.funnel import Loss, funnel
 from clipsieve.evaluation.report.models import ModelRun
 from clipsieve.evaluation.report.pool import Band, Pool
+from clipsieve.schemas.counts import DownloadCounts, TrainCounts
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.outcomes import ErrorClass
 from clipsieve.schemas.training_data import TrainingData, WeightedSubset
 
 POOL = Pool(Counter(too_small=3), np.zeros(1), (Band(40, 0, 0, ()), Band(57, 0, 0, ())), ())
-DOWNLOAD = {
-    "rows": 120,
-    "duplicates": 4,
-    "success": 100,
-    "failed_to_download": 13,
-    "failed_to_resize": 3,
-    "error_timeout": 3,
-    "error_http_error": 10,
-    "error_decode_error": 3,
-}
+DOWNLOAD = DownloadCounts(
+    rows=120,
+    duplicates=4,
+    success=100,
+    failed_to_download=13,
+    failed_to_resize=3,
+    errors={ErrorClass.TIMEOUT: 3, ErrorClass.HTTP_ERROR: 10, ErrorClass.DECODE_ERROR: 3},
+)
 CUT = Cut("top40", 40.0, 38, 0.5, "0" * 32)
 
 
@@ -39,7 +38,9 @@ def _model(name, subset, pairs):
         subsets=subsets,
         versions={},
         started_at="",
-        counts={"pairs": pairs},
+        counts=TrainCounts(
+            pairs=pairs, samples_seen=0, unique_samples=0, steps=0, parameters=0, image_macs=0, text_macs=0
+        ),
     )
     return ModelRun(name, TrainingData(tuple(subsets), "shards", ""), manifest, (), (), "")
 
@@ -63,7 +64,7 @@ def test_every_pair_is_kept_or_lost_for_a_reason():
 
 
 def test_what_no_reason_explains_is_shown():
-    steps = funnel({**DOWNLOAD, "success": 90}, POOL, [CUT], [])
+    steps = funnel(DOWNLOAD.model_copy(update={"success": 90}), POOL, [CUT], [])
     assert steps[2].losses[-1] == Loss("for a reason that no manifest names", 10)
 
 

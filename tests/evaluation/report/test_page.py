@@ -183,3 +183,16 @@ def _luminance(colour):
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_a_mixture_is_told_by_its_shares(run_dir):
+    path = run_dir / "models" / "top40" / "manifest.json"
+    content = json.loads(path.read_text("utf-8"))
+    part = content["subsets"][0]
+    content["subsets"] = [part | {"name": "top20", "weight": 7}, part | {"name": "top40", "weight": 3}]
+    path.write_text(json.dumps(content), "utf-8")
+    text = Path(run(str(run_dir))).read_text("utf-8")
+    assert "<td>70% top20 + 30% top40</td>" in text
+    assert "not in the 70% top20 + 30% top40" in text
+    assert "training on the 70% top20 + 30% top40 is better than on all pairs" in text
+    assert "top20=7,top40=3" in text  # among what the stage was asked to do

@@ -22,6 +22,7 @@ from clipsieve.pipelines.verify.pairs import check_pairs
 from clipsieve.pipelines.verify.passes import check_passes
 from clipsieve.pipelines.verify.shards import check_shards
 from clipsieve.schemas import manifest, tables
+from clipsieve.schemas.counts import DownloadCounts, PassCounts
 from clipsieve.schemas.errors import BudgetError, InputError
 from clipsieve.schemas.manifest import read_manifest
 from clipsieve.schemas.options import DownloadOptions, ScoreOptions
@@ -118,7 +119,7 @@ def check(out: Path, pairs: str) -> str:
 def test_passes_by_hand(web: Web, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     first = web.download(out)
-    assert first.counts == {
+    assert first.counts.shown == {
         "rows": 15,
         "duplicates": 1,
         "success": 6,
@@ -139,7 +140,7 @@ def test_passes_by_hand(web: Web, tmp_path: Path) -> None:
     assert [row["source_width"] for row in added] == [1, 4, 5, 9, 10, 12]
     assert [row["key"] for row in added] == ["000040", "000041", "000042", "000043", "000050", "000051"]
     assert [row["error_class"] for row in added] == [None] * 4 + ["http_error", "connection_error"]
-    assert second.counts == {
+    assert second.counts.shown == {
         "rows": 15,
         "duplicates": 1,
         "success": 10,
@@ -159,7 +160,8 @@ def test_passes_by_hand(web: Web, tmp_path: Path) -> None:
     ended = last_ends(out)
     assert sorted(ended) == list(range(PAGES))
     assert [number for number, end in ended.items() if end != "success"] == [2, 6, 10]
-    assert third.counts["success"] == 11 and third.counts["pass_2_rows"] == third.counts["pass_2_success"] == 1
+    assert third.counted(DownloadCounts).success == 11
+    assert third.counted(DownloadCounts).retries[1] == PassCounts(rows=1, success=1)
     assert [each.digest for each in third.earlier] == [first.digest, second.digest]
     check(out, web.pairs)
 
@@ -227,7 +229,7 @@ def test_a_pass_killed_before_it_was_opened_begins_anew(web: Web, tmp_path: Path
     web.download(out)
     Path(retry_path(str(out), 1)).write_bytes(b"of a version that wrote it otherwise")
     assert web.download(out).complete and list_shards(str(out))[-1] == "00003"
-    assert web.download(out, retry=True).counts["pass_1_rows"] == 6
+    assert web.download(out, retry=True).counts.shown["pass_1_rows"] == 6
 
 
 def test_where_nothing_may_pass_nothing_changes(web: Web, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

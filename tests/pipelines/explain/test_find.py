@@ -81,7 +81,7 @@ def test_the_verdict_is_why_it_came_no_further(whole_run: Run, row: int, verdict
 def test_the_best_pair_is_in_every_subset(whole_run: Run) -> None:
     best = pq.read_table(whole_run.folder / "subsets" / "top40.parquet").sort_by([("quantile_rank", "ascending")])
     told = explain.run(best["uid"][0].as_py(), str(whole_run.folder))
-    assert told.verdict.startswith("eligible, ") and told.verdict.endswith("top40, top80")
+    assert told.verdict.startswith("eligible, ") and told.verdict.endswith("; in top40, top80, 10, 25, top80_12")
     assert told.models == ("tokenizer", "all", "mixed", "top80")
 
 

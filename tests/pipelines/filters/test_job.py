@@ -16,6 +16,7 @@ from clipsieve.pipelines.score.language import identify
 from clipsieve.pipelines.select import job as select
 from clipsieve.pipelines.verify.filters import check_filters
 from clipsieve.schemas import manifest
+from clipsieve.schemas.counts import FilterCounts
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.options import FilterOptions, SelectOptions
 from clipsieve.schemas.run import read_run
@@ -85,7 +86,8 @@ def test_rows_stand_as_in_the_scores_and_the_folder_verifies(filtered: Path) -> 
     check = check_filters(str(filtered / "filters"), str(filtered / "scores"))
     assert check.detail.startswith("300 pairs judged by 13 rules")
     found = manifest.read_manifest(str(filtered / "filters"))
-    assert found and found.counts["pairs"] == found.counts["kept"] + sum(list(found.counts.values())[2:])
+    counts = found.counted(FilterCounts) if found else None
+    assert counts and counts.pairs == counts.kept + sum(counts.removed.values())
 
 
 def test_neither_split_nor_workers_matter(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +131,8 @@ def test_select_keeps_to_the_filters(filtered: Path) -> None:
     out = str(filtered / "selected")
     done = select.run(str(filtered / "scores"), out, options, IN_PROCESS, filters=str(filtered / "filters"))
     waterfall = read_waterfall(str(filtered / "filters"))
-    assert done.counts["eligible"] == waterfall.kept > 1
-    assert {rule.reason: done.counts.get(rule.reason, 0) for rule in waterfall.rules} == {
+    assert done.counts.shown["eligible"] == waterfall.kept > 1
+    assert {rule.reason: done.counts.shown.get(rule.reason, 0) for rule in waterfall.rules} == {
         rule.reason: rule.in_order for rule in waterfall.rules
     }
 
@@ -159,7 +161,7 @@ def test_a_recipe_filters_before_it_selects(filtered: Path, tmp_path: Path, comm
     (tmp_path / "recipe.yaml").write_text(f"pairs: none.parquet\n{stages}")
     ended = command("run", tmp_path / "recipe.yaml", "--", *IN_PROCESS)
     assert ended.status == 0 and "similarity >= 0.25" in ended.out
-    counts = read_run(str(tmp_path)).manifests["selection"].counts
+    counts = read_run(str(tmp_path)).manifests["selection"].counts.shown
     assert counts["eligible"] == read_waterfall(str(tmp_path / "filters")).kept
     assert {"few_words", "weak"} <= set(counts)
 

@@ -43,7 +43,7 @@ def write_scores(folder: Path, splits: Sequence[int] = (400, 401), **changes) ->
 def selected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
     manifest = select.run(str(write_scores(run / "scores")), str(run), OPTIONS, IN_PROCESS)
-    assert manifest.counts == {"pairs": ROWS, "eligible": ROWS}
+    assert manifest.counts.shown == {"pairs": ROWS, "eligible": ROWS}
     return run
 
 
@@ -108,7 +108,7 @@ def test_files_and_workers_do_not_matter(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_second_run_changes_nothing(selected: Path) -> None:
     kept = {path: path.stat().st_mtime_ns for path in selected.rglob("*") if path.is_file()}
     again = select.run(str(selected / "scores"), str(selected), OPTIONS, IN_PROCESS)
-    assert again.complete and again.counts["pairs"] == ROWS
+    assert again.complete and again.counts.shown["pairs"] == ROWS
     assert kept == {path: path.stat().st_mtime_ns for path in selected.rglob("*") if path.is_file()}
 
 
@@ -159,7 +159,7 @@ def test_a_datacomp_metadata_folder_selects_directly(tmp_path: Path) -> None:
         score_column="clip_b32_similarity_score",
         where="original_width >= 200 and original_height <= 300",
     )
-    counts = select.run(str(metadata / "0a1b.parquet"), str(tmp_path), options, IN_PROCESS).counts
+    counts = select.run(str(metadata / "0a1b.parquet"), str(tmp_path), options, IN_PROCESS).counts.shown
     large = np.flatnonzero(width >= 200)
     assert counts == {"pairs": ROWS, "eligible": len(large), "where": ROWS - len(large)}
     order = large[np.lexsort((UIDS[large], -SIMILARITY[large]))]
@@ -187,7 +187,7 @@ def test_what_filters_and_dedup_found_is_not_eligible(tmp_path: Path) -> None:
     found = {"filters": str(filters), "dedup": str(dedup)}
     done = select.run(str(scores), str(tmp_path), options, IN_PROCESS, **found)
     free = np.flatnonzero((reasons == "") & (kept == ""))
-    assert done.counts == {
+    assert done.counts.shown == {
         "pairs": ROWS,
         "eligible": len(free),
         "duplicates": int(((reasons == "") & (kept != "")).sum()),

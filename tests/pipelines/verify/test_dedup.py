@@ -11,6 +11,7 @@ import pytest
 from clipsieve.pipelines.engine.parts import folder_digest, part_of, write_parts
 from clipsieve.pipelines.verify.dedup import check_dedup
 from clipsieve.schemas import manifest, tables
+from clipsieve.schemas.counts import Counts, DedupCounts
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.options import DedupOptions
 
@@ -33,9 +34,9 @@ def write(root: Path, kept=KEPT, method=METHOD, counts=COUNTS, takedown=False) -
         tables.write_table(pa.table(scored), tables.SCORES, str(scores / name), ["uid", "similarity"])
     parts = [part_of(str(path)) for path in sorted(folder.glob("*.parquet"))]
     write_parts(parts, str(folder))
-    done = manifest.finish(str(folder), begun, counts, folder_digest(parts))
+    done = manifest.finish(str(folder), begun, DedupCounts.model_validate(counts), folder_digest(parts))
     if takedown:
-        record = manifest.Takedown(opt_out="", begun_at="", finished_at="", pairs=1, counts={}, digests=[])
+        record = manifest.Takedown(opt_out="", begun_at="", finished_at="", pairs=1, counts=Counts(), digests=[])
         manifest.finish_takedown(str(folder), done, record)
     return str(folder), str(scores)
 

@@ -24,6 +24,7 @@ from clipsieve.pipelines.score import job as score
 from clipsieve.pipelines.select import job as select
 from clipsieve.pipelines.verify import job as verify
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import Counts
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.files import sha256_file
 from clipsieve.schemas.manifest import begin, finish, input_digest, weighted_subset
@@ -305,10 +306,10 @@ def test_models_and_evaluations_lead_back_to_their_origin(a_run: Path, tiny_mode
     shutil.copytree(tiny_model, model)
     inputs = {"shards": input_digest(str(a_run / "shards"))}
     opened = begin(str(model), TrainOptions(), inputs, subsets=[weighted_subset(str(a_run / "subsets/top40.npy"))])
-    weights = finish(str(model), opened, {}, sha256_file(str(model / WEIGHTS_NAME))).digest
+    weights = finish(str(model), opened, Counts(), sha256_file(str(model / WEIGHTS_NAME))).digest
     opened = begin(str(evaluation), EvaluateOptions(), {"model": str(weights)})
     (evaluation / RESULTS_NAME).write_text("{}\n")
-    finish(str(evaluation), opened, {}, results_digest(str(evaluation)))
+    finish(str(evaluation), opened, Counts(), results_digest(str(evaluation)))
     checks = {check.what: check.detail for check in verify.run(str(a_run))}
     assert checks["models/top40"].startswith("its weights are those")
     assert checks["manifests"].startswith("9 recorded inputs")
@@ -324,7 +325,7 @@ def write_model(a_run: Path, tiny_model: Path, *subsets: WeightedSubset) -> Path
     model = a_run / "models" / "mixed"
     shutil.copytree(tiny_model, model)
     opened = begin(str(model), TrainOptions(), {"shards": input_digest(str(a_run / "shards"))}, subsets=subsets)
-    finish(str(model), opened, {}, sha256_file(str(model / WEIGHTS_NAME)))
+    finish(str(model), opened, Counts(), sha256_file(str(model / WEIGHTS_NAME)))
     return model
 
 

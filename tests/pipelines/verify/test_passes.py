@@ -14,6 +14,7 @@ from clipsieve.pipelines.download.dead_letters import dead_letters_path, write_d
 from clipsieve.pipelines.shards.writer import ShardStats
 from clipsieve.pipelines.verify.passes import check_passes
 from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas.counts import DownloadCounts, PassCounts
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass
@@ -24,7 +25,14 @@ Ends = dict[int, tuple[ErrorClass, int | None] | None]
 TIMEOUT, GONE, BUSY = (ErrorClass.TIMEOUT, None), (ErrorClass.HTTP_ERROR, 404), (ErrorClass.HTTP_ERROR, 503)
 FIRST: list[Ends] = [{0: None, 1: TIMEOUT, 2: GONE}, {3: BUSY, 4: None}]
 SECOND: list[Ends] = [{1: None, 3: TIMEOUT}]
-COUNTS = {"rows": 5, "failed_to_download": 2, "failed_to_resize": 0, "error_timeout": 1, "error_http_error": 1}
+COUNTS = DownloadCounts(
+    rows=5,
+    duplicates=0,
+    success=3,
+    failed_to_download=2,
+    errors={ErrorClass.TIMEOUT: 1, ErrorClass.HTTP_ERROR: 1},
+    retries=(PassCounts(rows=2, success=1),),
+)
 
 
 def write_shards(folder: Path, first: int, ended: list[Ends]) -> list[str]:
@@ -60,11 +68,13 @@ def shards(tmp_path: Path) -> Path:
     folder, recipe = str(tmp_path), DownloadOptions(shard_size=3)
     first = write_shards(tmp_path, 0, FIRST)
     opened = manifest.begin(folder, recipe, {"pairs": "0"})
-    complete = manifest.finish(folder, opened, {"rows": 5}, digest_of(tmp_path, first))
+    complete = manifest.finish(
+        folder, opened, DownloadCounts(rows=5, duplicates=0, success=3), digest_of(tmp_path, first)
+    )
     second = write_shards(tmp_path, 2, SECOND)
     write_dead_letters(folder, [first, second])
     opened = manifest.reopen(folder, complete, recipe, {"pairs": "0"})
-    manifest.finish(folder, opened, {**COUNTS, "pass_1_rows": 2, "pass_1_success": 1}, "all")
+    manifest.finish(folder, opened, COUNTS, "all")
     return tmp_path
 
 

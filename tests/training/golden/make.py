@@ -7,8 +7,6 @@ on is written to made.json: the versions, the precision, and how far another mac
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from clipsieve.training.step import Stepper
 from clipsieve.training.strategies.base import Strategy
 from clipsieve.training.strategies.registry import fit_tower, make_strategy
 from clipsieve.training.towers.tower import Tower, build_model, load_tower
+from tests.training.precision import default_dtype
 
 FOLDER = Path(__file__).parent
 PAIRS = Path(__file__).parents[3] / "pipelines" / "quickstart" / "pairs.parquet"
@@ -68,18 +67,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def losses_of(tower_file: Path, changes: dict[str, Any]) -> list[dict[str, float]]:
     """Each step's loss and its parts, on one process, computed in `PRECISION`."""
-    with _default_dtype(PRECISION):
+    with default_dtype(PRECISION):
         return _losses_of(tower_file, changes)
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _losses_of(tower_file: Path, changes: dict[str, Any]) -> list[dict[str, float]]:

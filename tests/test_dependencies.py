@@ -6,9 +6,10 @@ import ast
 import asyncio
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -65,9 +66,10 @@ def _exists(member: str) -> bool:
             loop.close()
     if member == "_subclasses":
         return importlib.util.find_spec("torch._subclasses.fake_tensor") is not None
-    owners = {
-        "_connections_by_worker_id": lambda: worker_handlers.BeamFnControlServicer(None),
-        "_futures_by_id": lambda: worker_handlers.ControlConnection(),
+    beam: Any = worker_handlers
+    owners: dict[str, Callable[[], Any]] = {
+        "_connections_by_worker_id": lambda: beam.BeamFnControlServicer(worker_manager=None),
+        "_futures_by_id": beam.ControlConnection,
         "_embeds": lambda: VisionTransformer,
         "_pool": lambda: VisionTransformer,
     }

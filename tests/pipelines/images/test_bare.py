@@ -45,6 +45,13 @@ def test_a_jpeg_with_any_other_part_is_written_anew():
     colour = Image.fromarray(photograph(60, 50))
     for image, options in ((colour, {"progressive": True}), (colour.convert("L"), {}), (colour, {"quality": 20})):
         assert kept(encoded(image, "JPEG", **options), "jpg")
+    assert kept(encoded(colour, "JPEG", restart_marker_blocks=1), "jpg")
+    plain = encoded(colour, "JPEG")
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\1"
+    assert kept(plain[:20] + adobe + plain[20:], "jpg")  # it says that the colours are YCbCr
+    assert not kept(plain[:20] + adobe[:3] + b"\x12" + adobe[4:] + b"text" + plain[20:], "jpg")
+    jfif_with_thumbnail = b"\xff\xe0\0\x13JFIF\0\1\1\0\0\1\0\1\1\1" + b"rgb"
+    assert not kept(plain[:2] + jfif_with_thumbnail + plain[20:], "jpg")
     bare = encoded(colour, "JPEG", progressive=True)
     last_scan = bare.rindex(b"\xff\xda")
     for touched in (
@@ -74,11 +81,19 @@ def test_a_png_is_kept_if_opaque_and_of_eight_bits():
         (image, {"save_all": True, "append_images": [image.rotate(90)]}),
     ):
         assert not kept(encoded(touched, "PNG", **options), "png")
+    bare, gamma = encoded(image, "PNG"), b"\0\0\0\4gAMA\0\0\xb1\x8f\x0b\xfca\5"
+    assert kept(bare[:33] + gamma + bare[33:], "png") and not kept(bare + gamma, "png")
 
 
 def test_a_webp_is_kept_if_opaque_and_still():
     image = Image.fromarray(picture(50, 40))
-    assert kept(encoded(image, "WEBP", lossless=True), "webp")
+    sizes = set()
+    for quality in (10, 30, 50, 70, 90):
+        for is_lossless in (True, False):
+            still = encoded(image, "WEBP", lossless=is_lossless, quality=quality)
+            assert kept(still, "webp") and not kept(still + b"\0", "webp")
+            sizes.add(int.from_bytes(still[16:20], "little") % 2)
+    assert sizes == {0, 1}  # with a byte of padding and without
     for options in ({"save_all": True, "append_images": [image.rotate(90)]}, {"xmp": b"<x:xmpmeta/>"}):
         assert not kept(encoded(image, "WEBP", **options), "webp")
     for is_lossless in (True, False):

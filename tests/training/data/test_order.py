@@ -57,7 +57,6 @@ def test_a_mixture_gives_each_subset_its_share_of_every_block():
     assert 0.6 < np.mean(whole[:500] < 20) < 0.8
 
 
-@given(st.lists(st.floats(1, 100), min_size=2, max_size=6))
 def test_a_mixture_is_as_the_recipe_says_position_by_position():
     """A run that is resumed goes on in this stream, so it is part of the format."""
     seed, slots, count = 7, (3333, 6667), BLOCK + 500
@@ -78,10 +77,20 @@ def test_a_mixture_is_as_the_recipe_says_position_by_position():
     assert order.slice(0, count).tolist() == expected
 
 
+@pytest.mark.parametrize("subsets", [(), (range(10, 40),)])
+def test_epochs_are_as_the_recipe_says(subsets):
+    members = np.arange(50) if not subsets else np.array(subsets[0])
+    epochs = [np.random.default_rng((3, epoch, 0)).permutation(len(members)) for epoch in range(3)]
+    order = order_of(50, subsets, (1,) if subsets else (), seed=3)
+    assert np.array_equal(order.slice(0, 3 * len(members)), members[np.concatenate(epochs)])
+    assert order.unique(20) == 20 and order.unique(100) == len(members)
+
+
 def test_of_equal_remainders_the_first_has_the_place():
     assert order_of(3, ([0], [1], [2]), (1, 1, 1)).slots == (3334, 3333, 3333)
 
 
+@given(st.lists(st.floats(1, 100), min_size=2, max_size=6))
 def test_shares_are_the_weights_to_within_a_place(weights):
     slots = order_of(len(weights), [[n] for n in range(len(weights))], weights).slots
     exact = np.array(weights) / sum(weights) * BLOCK
@@ -90,7 +99,8 @@ def test_shares_are_the_weights_to_within_a_place(weights):
 
 @pytest.mark.parametrize("seen", [0, 1, 33, 500, 12_345])
 def test_unique_samples_are_counted(seen):
-    for order in (order_of(300), order_of(50, SUBSETS, (1, 2, 3))):
+    large = order_of(12_000, (range(9_000), range(9_000, 12_000)), (1, 1))
+    for order in (order_of(300), order_of(50, SUBSETS, (1, 2, 3)), large):
         assert order.unique(seen) == len(np.unique(order.slice(0, seen)))
 
 

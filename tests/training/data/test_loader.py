@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from clipsieve.schemas import samples
 from clipsieve.schemas.errors import InputError
@@ -104,6 +106,22 @@ def test_an_image_that_cannot_be_decoded_names_its_sample(shards, tower, tmp_pat
     damaged = replace(plan, tars=(str(tar), *plan.tars[1:]))
     with pytest.raises(InputError, match=r"00000.tar: sample 000000000: the image cannot be decoded"):
         stream(damaged, tower, until=len(plan) + 10)
+
+
+def test_an_image_of_which_nothing_would_be_left_names_its_sample(shards, tower, tmp_path):
+    """1 x 3000 pixels, its longer side brought down to the tower's."""
+    plan = plan_samples(shards)
+    content = bytearray(Path(plan.tars[0]).read_bytes())
+    size = int(bytes(content[124:135]), 8)
+    long = io.BytesIO()
+    Image.new("RGB", (3000, 1)).save(long, "JPEG")
+    assert len(long.getvalue()) <= size
+    content[512 : 512 + size] = long.getvalue().ljust(size, b"\0")
+    tar = tmp_path / "00000.tar"
+    tar.write_bytes(content)
+    longest = replace(tower, preprocess_cfg={**tower.preprocess_cfg, "resize_mode": "longest"})
+    with pytest.raises(InputError, match=r"00000.tar: sample 000000000: the image cannot be resized"):
+        stream(replace(plan, tars=(str(tar), *plan.tars[1:])), longest)
 
 
 def test_an_offset_of_another_tar_is_refused(plan, tower):

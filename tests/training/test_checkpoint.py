@@ -117,10 +117,7 @@ def test_what_is_kept_is_never_more_than_two(losses):
     [
         ({"recipe": {"samples": 240}}, "made with another recipe: `samples` was 120, now 240"),
         ({"inputs": {"shards": "cd"}}, "made with another inputs: `shards` was 'ab', now 'cd'"),
-        (
-            {"code": "5678"},
-            r"the checkpoint was written by another version of the trainer \(1234, now 5678\): .* `any_code`",
-        ),
+        ({"code": "5678"}, r"the checkpoint .* another version of the trainer \(1234, now 5678\): .* `any_code`"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(make, tmp_path, changes, complaint):

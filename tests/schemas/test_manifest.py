@@ -1,4 +1,6 @@
 import hashlib
+import json
+import re
 
 import pytest
 
@@ -28,7 +30,7 @@ def test_another_recipe_is_refused_with_the_difference(tmp_path):
 
 def test_another_input_is_refused_with_the_difference(tmp_path):
     finished(tmp_path)
-    with pytest.raises(InputError, match=r"done with another .*shards was 'abc', now 'def'"):
+    with pytest.raises(InputError, match=rf"^{tmp_path}: done with another .*shards was 'abc', now 'def'"):
         manifest.begin(str(tmp_path), "score", {"batch_size": 8}, {"shards": "def"})
 
 
@@ -50,6 +52,21 @@ def test_how_to_ask_may_change(tmp_path, name):
     assert manifest.begin(str(tmp_path), "download", {**recipe, name: 0.5}, {"pairs": "abc"}).recipe[name] == 0.5
     found = manifest.read_manifest(str(tmp_path))
     assert found is not None and found.recipe[name] == 0.5
+
+
+def test_a_complete_folder_is_left_as_it_is(tmp_path):
+    recipe = {"attempts": 2, "allow_hosts": ("a:80", "b:80")}  # a tuple here is a list in the file
+    done = finished(tmp_path, "download", recipe)
+    assert manifest.begin(str(tmp_path), "download", recipe, {"shards": "abc"}) == done
+    assert manifest.begin(str(tmp_path), "download", {**recipe, "attempts": 3}, {"shards": "abc"}) == done
+    assert manifest.read_manifest(str(tmp_path)) == done
+
+
+def test_a_manifest_is_text_for_people(tmp_path):
+    finished(tmp_path, recipe={"batch_size": 8, "where": "Bär"})
+    content = (tmp_path / "manifest.json").read_text(encoding="utf-8")
+    assert content == json.dumps(json.loads(content), indent=1, ensure_ascii=False) + "\n"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", json.loads(content)["finished_at"])
 
 
 def test_what_may_change_is_of_the_options():

@@ -27,9 +27,7 @@ def is_bare(header: Header, body: bytes, encode_format: str) -> bool:
     """Whether ``body`` is in ``encode_format`` with eight bits a channel, opaque, and without metadata."""
     if header.format != _FORMATS[encode_format]:
         return False
-    if isinstance(header.source, Image.Image) and (
-        header.source.mode not in _MODES or header.source.has_transparency_data
-    ):
+    if isinstance(header.source, Image.Image) and header.source.mode not in _MODES:
         return False
     return {"jpg": _is_bare_jpeg, "png": _is_bare_png, "webp": _is_bare_webp}[encode_format](body)
 

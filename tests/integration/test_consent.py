@@ -189,7 +189,7 @@ def test_a_changed_list_is_refused_where_a_folder_was_made_with_another(
     }
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert status_of(stage, *where[stage], "--opt-out", str(changed)) == 2
-    assert "done with another recipe or input: opt_out was" in capsys.readouterr().err
+    assert "done with another recipe or input: --opt-out was" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 

@@ -1,10 +1,11 @@
 import hashlib
 import json
+import re
 
 import pytest
 
 from clipsieve.schemas import files, manifest
-from clipsieve.schemas.counts import DownloadCounts, ScoreCounts
+from clipsieve.schemas.counts import DownloadCounts, ScoreCounts, SelectionCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import (
     DownloadOptions,
@@ -45,7 +46,7 @@ def test_another_recipe_is_refused_with_the_difference(tmp_path):
 
 def test_another_input_is_refused_with_the_difference(tmp_path):
     finished(tmp_path)
-    with pytest.raises(InputError, match=r"done with another .*`shards` was 'abc', now 'def'"):
+    with pytest.raises(InputError, match=rf"^{tmp_path}: done with another .*`shards` was 'abc', now 'def'"):
         manifest.begin(str(tmp_path), SCORE, {"shards": "def"})
 
 
@@ -159,6 +160,21 @@ def sorted_by_name(run):
     return sorted(read_run(str(run)).made, key=lambda made: order.index(made.name))
 
 
+def test_a_complete_folder_is_left_as_it_is(tmp_path):
+    recipe = DownloadOptions(attempts=2, allow_hosts=("a:80", "b:80"))  # a tuple here is a list in the file
+    done = finished(tmp_path, recipe, counts=downloaded(3))
+    assert manifest.begin(str(tmp_path), recipe, {"shards": "abc"}) == done
+    assert manifest.begin(str(tmp_path), recipe.model_copy(update={"attempts": 3}), {"shards": "abc"}) == done
+    assert manifest.read_manifest(str(tmp_path)) == done
+
+
+def test_a_manifest_is_text_for_people(tmp_path):
+    finished(tmp_path, recipe=SelectOptions(where="title == 'Bär'"), counts=SelectionCounts(pairs=3, eligible=3))
+    content = (tmp_path / "manifest.json").read_text(encoding="utf-8")
+    assert content == json.dumps(json.loads(content), indent=1, ensure_ascii=False) + "\n"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", json.loads(content)["finished_at"])
+
+
 def test_what_may_change_is_of_the_options():
     assert DownloadOptions.may_change < set(DownloadOptions.model_fields)
 
@@ -258,7 +274,7 @@ def test_a_folder_that_a_takedown_changes_is_closed_until_it_ends(tmp_path):
     record = manifest.Takedown(
         opt_out="list", begun_at="1", finished_at="2", pairs=1, counts=done.counts, digests=["digest-of-data"]
     )
-    changed = half.model_copy(update={"counts": {"pairs": 2}, "digest": "less"})
+    changed = half.model_copy(update={"counts": ScoreCounts(pairs=2, shards=1), "digest": "less"})
     after = manifest.finish_takedown(folder, changed, record)
     assert after == manifest.read_manifest(folder)
     assert (after.complete, after.takedowns, after.digest) == (True, [record], "less")
@@ -291,8 +307,8 @@ def test_what_is_no_manifest_is_named(tmp_path):
 
 
 def test_a_line_shows_the_counts(tmp_path):
-    done = finished(tmp_path).model_copy(update={"counts": {"pairs": 1_234, "rows": 5}})
-    assert done.line("scores") == "scores: pairs 1,234, rows 5"
+    done = finished(tmp_path, counts=ScoreCounts(pairs=1_234, shards=5))
+    assert done.line("scores") == "scores: pairs 1,234, shards 5"
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

@@ -60,6 +60,25 @@ def test_a_changed_header_is_never_read_as_another_member(at, value):
     assert plain_members(bytes(data)) in (None, whole)
 
 
+def test_members_with_a_pax_header_of_times_are_plain_and_with_any_other_are_not():
+    members = [(f"{number}.jpg", tarfile.REGTYPE, b"j" * 700 * number, 1234.5) for number in range(3)]
+    data = written(members, tarfile.PAX_FORMAT)
+    found = plain_members(data)
+    assert found is not None
+    assert [(member.name, member.content, member.start) for member in found] == read_by_tarfile(data)
+    assert [place.header - place.start for place in places(memoryview(data))] == [1024] * 3
+    assert plain_members(data.replace(b"mtime=1234.5", b"xtime=1234.5", 1)) is None
+    assert plain_members(data[:148] + b"0000000" + data[155:]) is None  # the pax header's checksum
+    assert plain_members(written([("é.jpg", tarfile.REGTYPE, b"", 0)], tarfile.PAX_FORMAT)) is None
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_name_of_a_hundred_bytes_is_plain_and_a_longer_one_is_not(form):
+    members = plain_members(written([("x" * 100, tarfile.REGTYPE, b"j", 0)], form)) or []
+    assert [(member.name, member.content) for member in members] == [("x" * 100, b"j")]
+    assert plain_members(written([(f"{'x' * 60}/{'y' * 60}", tarfile.REGTYPE, b"j", 0)], form)) is None
+
+
 def test_what_is_cut_or_empty_is_not_plain():
     data = written([("0001.jpg", tarfile.REGTYPE, b"j" * 700, 0)], tarfile.USTAR_FORMAT)
     assert [plain_members(data[:length]) for length in (100, 512, 1100, 1535)] == [None] * 4

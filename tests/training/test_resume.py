@@ -43,7 +43,8 @@ def start(shards, tower_file):
     yield begin
     for process in running:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stderr.close()
 
 
 def wait_for(process, step):

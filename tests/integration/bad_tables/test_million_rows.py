@@ -12,7 +12,7 @@ from tests.integration.bad_tables.files import manifest_of, parquet
 # A process that was forked inherits ru_maxrss; VmHWM is its own.
 MEASURED = """
 import atexit, pathlib, sys
-import clipsieve
+from clipsieve import cli
 status = sys.argv.pop(1)
 atexit.register(lambda: pathlib.Path(status).write_bytes(pathlib.Path("/proc/self/status").read_bytes()))
 cli.main()

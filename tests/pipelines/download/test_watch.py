@@ -103,7 +103,7 @@ def test_a_download_stops_when_its_budget_is_broken_and_goes_on_with_a_larger_on
         )
         message = (
             r"stopped early: 10 of 10 pairs failed so far \(100\.0% of them: http_error 404 100%\), more than "
-            r"max_failure_share 0\.3 allows of 25 rows; finished shards are kept \(2 of 5\)"
+            r"`max_failure_share` 0\.3 allows of 25 rows; finished shards are kept \(2 of 5\)"
         )
         with pytest.raises(BudgetError, match=message):
             download.run(path, str(stopped), options, ONE_PROCESS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,11 @@ def encoded(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> byte
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def processed(body: bytes, boxes: Any = None, **options: Any) -> ProcessedImage:

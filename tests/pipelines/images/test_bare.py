@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.pipelines.images.pictures import encoded, photograph, picture, processed
+from tests.pipelines.images.pictures import chunk, encoded, photograph, picture, processed
 
 KINDS = {"jpg": ("JPEG", 95), "png": ("PNG", 9), "webp": ("WEBP", 95)}
 
@@ -81,8 +81,11 @@ def test_a_png_is_kept_if_opaque_and_of_eight_bits():
         (image, {"save_all": True, "append_images": [image.rotate(90)]}),
     ):
         assert not kept(encoded(touched, "PNG", **options), "png")
-    bare, gamma = encoded(image, "PNG"), b"\0\0\0\4gAMA\0\0\xb1\x8f\x0b\xfca\5"
-    assert kept(bare[:33] + gamma + bare[33:], "png") and not kept(bare + gamma, "png")
+    bare = encoded(image, "PNG")
+    for name, size in ((b"gAMA", 4), (b"cHRM", 32), (b"sRGB", 1), (b"sBIT", 3), (b"bKGD", 6), (b"hIST", 2)):
+        part = chunk(name, b"\1" * size)
+        assert kept(bare[:33] + part + bare[33:], "png") and not kept(bare + part, "png")
+    assert not kept(bare[:33] + chunk(b"tIME", bytes(7)) + bare[33:], "png")
 
 
 def test_a_webp_is_kept_if_opaque_and_still():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipsieve.pipelines.images.header import MAX_SCANS
 from clipsieve.schemas.outcomes import ErrorClass
-from tests.pipelines.images.pictures import FORMATS, encoded, failure, picture, processed
+from tests.pipelines.images.pictures import FORMATS, chunk, encoded, failure, picture, processed
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,6 @@ print(peak() - before)
 def peak_of(body):
     """By how many bytes a fresh process grows when it makes an image of ``body``."""
     return int(subprocess.run([sys.executable, "-c", PEAK], input=body, capture_output=True, check=True).stdout)
-
-
-def chunk(name, content):
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def with_size(kind, body, width, height):

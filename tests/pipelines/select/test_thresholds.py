@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -44,10 +45,12 @@ def uids_of(kind: str, rows: int) -> list[str]:
 
 
 def plan_for(options: SelectOptions, pieces: Iterable[Scored]) -> tuple[Plan, int]:
-    """The finished plan, and how many passes it took."""
+    """The finished plan, and how many passes it took; where it needs no uids it is given none."""
     plan, passes, pieces = Plan(options), 0, list(pieces)
+    nameless = [replace(rows, uids=pa.nulls(len(rows.uids), pa.string())) for rows in pieces]
     while not plan.finished:
-        histogram = thresholds.add(selection.count_rows(plan, rows) for rows in pieces)
+        given_rows = pieces if plan.needs_uids else nameless
+        histogram = thresholds.add(selection.count_rows(plan, rows) for rows in given_rows)
         plan, passes = selection.advance(plan, histogram), passes + 1
     return plan, passes
 
@@ -271,9 +274,47 @@ def test_a_sample_larger_than_the_pool_is_refused_with_both_numbers() -> None:
 
 
 def test_a_uid_that_stands_twice_at_a_border_is_named() -> None:
-    twice = as_scored(pa.array(["ab" * 16] * 4), np.full(4, 0.5, np.float32))
-    with pytest.raises(InputError, match=f"uid {'ab' * 16} stands twice"):
+    uid = "0123456789abcdef00112233445566ff"
+    twice = as_scored(pa.array([uid] * 4), np.full(4, 0.5, np.float32))
+    with pytest.raises(InputError, match=f"uid {uid} stands twice"):
         plan_for(SelectOptions(fractions=(50,)), [twice])
+
+
+def uid_of_hash(wanted: int, upper: int, seed: int) -> str:
+    """The uid with the 64 bits ``upper`` whose hash is ``wanted`` before its lowest bits are cut off."""
+    lower = splitmix64_inverse(wanted) ^ splitmix64(splitmix64(seed) ^ upper)
+    return f"{upper:016x}{lower:016x}"
+
+
+def splitmix64_inverse(output: int) -> int:
+    size = 1 << 64
+    state = output ^ (output >> 31) ^ (output >> 62)
+    state = state * pow(0x94D049BB133111EB, -1, size) % size
+    state ^= (state >> 27) ^ (state >> 54)
+    state = state * pow(0xBF58476D1CE4E5B9, -1, size) % size
+    state ^= (state >> 30) ^ (state >> 60)
+    return (state - 0x9E3779B97F4A7C15) % size
+
+
+@pytest.mark.parametrize(("apart", "is_refused"), [(0, True), (1 << 10, True), (1 << 11, False)])
+def test_one_hash_at_the_border_of_a_sample_is_refused(apart: int, is_refused: bool) -> None:
+    """Of the two best of forty pairs, the first stratum, one is drawn; the bits below the 53 do not count."""
+    seed, wanted = 5, 0x0123_4567_89AB_0000
+    pair = [uid_of_hash(wanted, 1, seed), uid_of_hash(wanted + apart, 2, seed)]
+    rows = as_scored(pa.array([*pair, *uids_of("hashed", 38)]), np.linspace(1, 0, 40, dtype=np.float32))
+    options = SelectOptions(fractions=(), sizes=(20,), seed=seed)
+    if is_refused:
+        with pytest.raises(InputError, match="seed"):
+            plan_for(options, [rows])
+    else:
+        drawn = members_of(plan_for(options, [rows])[0], rows)["20"]
+        assert len(drawn) == 20 and drawn[0] == 0 and drawn[1] > 1
+
+
+def test_passes_are_the_digits_of_the_keys() -> None:
+    assert selection.most_passes(SelectOptions(fractions=(20,))) == 10
+    assert selection.most_passes(SelectOptions(sizes=(20,))) == 14
+    assert selection.most_passes(SelectOptions(combinations=("top20_20",))) == 14
 
 
 def test_histograms_stay_small_whatever_the_rows() -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import cast
 
+import numpy as np
 import pytest
 import xxhash
 from hypothesis import given
@@ -55,9 +57,14 @@ def test_a_member_is_what_tarfile_makes_of_it(name, data):
     assert tar_member(name, data) == info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
 
 
-def test_a_name_that_does_not_fit_is_refused():
+def test_a_name_or_content_that_does_not_fit_is_refused(tmp_path):
+    assert len(tar_member("x" * 100, b"")) == 512
     with pytest.raises(ValueError, match="do not fit"):
         tar_member("x" * 101, b"")
+    with (tmp_path / "8 GiB").open("wb") as stream:
+        stream.truncate(8**11)  # sparse
+    with pytest.raises(ValueError, match="do not fit"):
+        tar_member("x", cast("bytes", np.memmap(tmp_path / "8 GiB", np.uint8, "r")))
     with pytest.raises(ValueError, match="ascii"):
         tar_member("ü", b"")
 
@@ -72,8 +79,11 @@ def test_renamed_members_are_those_written_under_the_other_key(key, members, oth
     sample = written(key)
     rename_members(memoryview(sample), f"{other}-1")
     assert sample == written(f"{other}-1")
+    longest = max(map(len, members)) + 1
+    rename_members(memoryview(sample), "x" * (100 - longest))
+    assert sample == written("x" * (100 - longest))
     with pytest.raises(ValueError, match="does not fit"):
-        rename_members(memoryview(sample), "x" * 99)
+        rename_members(memoryview(sample), "x" * (101 - longest))
 
 
 @given(names, st.dictionaries(names, st.binary(max_size=1500), min_size=1))

@@ -267,9 +267,9 @@ def test_stopped_at_any_write_it_goes_on_to_the_same_end(
 
 def test_killed_it_refuses_other_work_and_goes_on(taken: Run, a_run: Run, tiny_model: Path, tmp_path: Path) -> None:
     killed = (
-        "import os\nfrom pipelines import takedown\nreplace, left = os.replace, [14]\n"
+        "import os\nfrom clipsieve.pipelines.takedown import job\nreplace, left = os.replace, [14]\n"
         "def kill(source, target):\n    left[0] -= 1\n    os._exit(9) if left[0] == 0 else replace(source, target)\n"
-        f"os.replace = kill\ntakedown.run({str(a_run.folder)!r}, {str(a_run.listed)!r})\n"
+        f"os.replace = kill\njob.run({str(a_run.folder)!r}, {str(a_run.listed)!r})\n"
     )
     assert subprocess.run([sys.executable, "-c", killed], capture_output=True, check=False).returncode == 9
     other = tmp_path / "other.txt"

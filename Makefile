@@ -50,7 +50,7 @@ bench: $(READY)
 
 # Rebuilds the builtin reference, the quickstart's pairs and its tasks from LAB (see pipelines/builtin/README.md).
 builtin: $(READY)
-	$(BIN)/python -m clipsieve.pipelines.builtin.pool --data $(LAB) --out build/builtin
+	$(BIN)/python -m clipsieve.pipelines.builtin.build --data $(LAB) --out build/builtin
 	cp build/builtin/quickstart/pairs.parquet pipelines/quickstart/
 	cp -r build/builtin/tasks/. evaluation/tasks/
 	$(BIN)/clipsieve train --shards build/builtin/shards --out build/builtin/model --tower regnet-tiny-64 \

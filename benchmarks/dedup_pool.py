@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from clipsieve.pipelines.images.process import ProcessedImage, process_image
-from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.pipelines.shards.writer import RowOutcome, open_shard
 from clipsieve.schemas import tables
 from clipsieve.schemas.images import decode_image
 from clipsieve.schemas.options import DownloadOptions
@@ -122,9 +122,9 @@ def _encoded(picture: Image.Image, form: str, quality: int = 0) -> bytes:
     return stream.getvalue()
 
 
-def _downloaded(image: bytes) -> Outcome:
+def _downloaded(image: bytes) -> RowOutcome:
     made = process_image(image, DownloadOptions())
     if not isinstance(made, ProcessedImage):
         raise TypeError(f"a picture of the lab data is none: {made.message}")
     digest = hashlib.sha256(image).hexdigest()
-    return Outcome({"status": "success", "sha256": digest, "phash": made.phash}, made.image)
+    return RowOutcome({"status": "success", "sha256": digest, "phash": made.phash}, made.image)

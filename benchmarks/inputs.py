@@ -14,7 +14,7 @@ from PIL import Image
 
 from clipsieve.pipelines.images.process import ProcessedImage, process_image
 from clipsieve.pipelines.pairs.plan import naming
-from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.pipelines.shards.writer import RowOutcome, open_shard
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import Status
 from clipsieve.schemas.uid import uid_of
@@ -42,7 +42,7 @@ def pair_shards(scratch: Path) -> Path:
             "uid": list(map(uid_of, urls, titles)),
         }
         with open_shard(str(folder), names.shard(number), pa.schema([]), 0) as shard:
-            shard.write(pa.table(rows), [Outcome({"status": Status.SUCCESS.value}, image) for image in images])
+            shard.write(pa.table(rows), [RowOutcome({"status": Status.SUCCESS.value}, image) for image in images])
     return folder
 
 

@@ -20,7 +20,7 @@ from benchmarks.timing import Contender, Row, clocked, compare
 from clipsieve.pipelines.reshard import job as reshard
 from clipsieve.pipelines.select.sorted_uids import write_uids
 from clipsieve.pipelines.shards.rows import read_placed_rows
-from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.pipelines.shards.writer import RowOutcome, open_shard
 from clipsieve.schemas.counts import ReshardCounts
 from clipsieve.schemas.options import ReshardOptions
 from clipsieve.schemas.outcomes import Status
@@ -84,5 +84,5 @@ def _large_shards(folder: Path) -> Path:
         keys = [f"{number:05d}{row:04d}" for row in range(LARGE_SHARD_PAIRS)]
         rows = {"caption": urls, "url": urls, "key": keys, "uid": [uid_of(url, url) for url in urls]}
         with open_shard(str(folder), f"{number:05d}", pa.schema([]), 0) as shard:
-            shard.write(pa.table(rows), [Outcome({"status": Status.SUCCESS.value}, image) for image in images])
+            shard.write(pa.table(rows), [RowOutcome({"status": Status.SUCCESS.value}, image) for image in images])
     return folder

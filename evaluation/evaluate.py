@@ -26,7 +26,7 @@ from clipsieve.evaluation.mistakes.page import write_page
 from clipsieve.evaluation.protocols.registry import PROTOCOLS, Protocol
 from clipsieve.evaluation.result_row import PROTOCOL, result_row
 from clipsieve.evaluation.results.exports import write_exports
-from clipsieve.evaluation.results.tables import Outcome, read_rows, write_rows, write_samples
+from clipsieve.evaluation.results.tables import TaskResult, read_rows, write_rows, write_samples
 from clipsieve.schemas import files
 from clipsieve.schemas.counts import EvaluateCounts
 from clipsieve.schemas.errors import ClipsieveError, InputError
@@ -38,7 +38,7 @@ from clipsieve.schemas.results import results_digest
 
 
 @dataclass(frozen=True)
-class Job:
+class TaskProtocol:
     """One protocol on one task; its result is the row ``key``."""
 
     task: Task
@@ -92,11 +92,11 @@ def _chosen(names: Sequence[str]) -> list[Protocol]:
     return [protocol for name, protocol in PROTOCOLS.items() if name in names]
 
 
-def _jobs(tasks: Sequence[Task], protocols: Sequence[Protocol], found: dict[str, str]) -> list[Job]:
+def _jobs(tasks: Sequence[Task], protocols: Sequence[Protocol], found: dict[str, str]) -> list[TaskProtocol]:
     """Each task under each protocol that fits it: one that learns fits the tasks that have a training split."""
     can_learn = {task.key for task in tasks if has_training_split(found[task.key])}
     jobs = [
-        Job(task, protocol)
+        TaskProtocol(task, protocol)
         for task in tasks
         for protocol in protocols
         if isinstance(task, protocol.kind) and (not protocol.learns or task.key in can_learn)
@@ -121,7 +121,12 @@ def _read_tasks(found: dict[str, str], preset: str) -> tuple[list[Task], dict[st
 
 
 def _begin(
-    out: str, options: EvaluateOptions, model: LoadedModel, found: dict[str, str], jobs: list[Job], ranks: Ranks
+    out: str,
+    options: EvaluateOptions,
+    model: LoadedModel,
+    found: dict[str, str],
+    jobs: list[TaskProtocol],
+    ranks: Ranks,
 ) -> Manifest:
     """Open ``out``. A task that has no result yet may have been mended since; one that has may not have changed."""
     inputs = {"model": _model_digest(model)} | {f"data {slug}": "unread" for slug in found}
@@ -136,7 +141,7 @@ def _begin(
     return present_manifest(out)
 
 
-def _evaluate(jobs: list[Job], features: Features, out: str, failures: dict[str, str]) -> list[dict[str, Any]]:
+def _evaluate(jobs: list[TaskProtocol], features: Features, out: str, failures: dict[str, str]) -> list[dict[str, Any]]:
     """The rows of all jobs, in order; those that an earlier run left are kept. Failures are added to ``failures``.
 
     Every rank takes every metric, from features that each has embedded its share of; the first one writes.
@@ -157,7 +162,7 @@ def _evaluate(jobs: list[Job], features: Features, out: str, failures: dict[str,
     return [done[job.key] for job in jobs if job.key in done]
 
 
-def _write(job: Job, outcome: Outcome, features: Features, out: str) -> dict[str, Any]:
+def _write(job: TaskProtocol, outcome: TaskResult, features: Features, out: str) -> dict[str, Any]:
     write_samples(out, job.key, outcome)
     row = result_row(job.key, job.task, job.protocol, outcome, features)
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in outcome.metrics.items() if value is not None)

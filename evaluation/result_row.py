@@ -9,7 +9,7 @@ from clipsieve.evaluation.datasets.task import ClassificationTask, MultilabelTas
 from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.protocols.prompts import class_prompts
 from clipsieve.evaluation.protocols.registry import Protocol
-from clipsieve.evaluation.results.tables import Outcome
+from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.schemas import files
 from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.manifest import read_manifest
@@ -18,7 +18,7 @@ PROTOCOL = 2
 """Version of the whole: it grows with every change that can move a metric."""
 
 
-def result_row(key: str, task: Task, protocol: Protocol, outcome: Outcome, features: Features) -> dict[str, Any]:
+def result_row(key: str, task: Task, protocol: Protocol, outcome: TaskResult, features: Features) -> dict[str, Any]:
     """The row of one protocol on one task. ``main_metric`` repeats the metric that DataComp averages."""
     known = BY_SLUG.get(task.key)
     main = known.main_metric if known and not protocol.suffix else protocol.main_metric

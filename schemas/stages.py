@@ -171,7 +171,7 @@ STAGES: Mapping[str, Stage] = {
                     "dedup",
                     Holds.ROWS,
                     DedupCounts,
-                    "of each scored pair the one that is kept in its stead, and what found the two alike",
+                    "of each scored pair the one that is kept instead, and what found the two alike",
                 ),
             ),
             (Source("shards", ("download",)), Source("scores", ("score",))),

@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clipsieve import cli
-from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.quickstart.web import Page, serve
 from clipsieve.schemas import options
 from clipsieve.schemas.manifest import manifest_path, read_manifest
@@ -313,13 +313,13 @@ def test_flags_and_recipe_say_the_same(made: Path, command, tmp_path: Path) -> N
 def test_beam_options_reach_the_runner(made: Path, command, monkeypatch, tmp_path: Path) -> None:
     """The pipeline that the job builds has the options that stood behind ``--``."""
     built = []
-    new_pipeline = engine.new_pipeline
+    new_pipeline = runner.new_pipeline
 
     def watched(*arguments):
         built.append(new_pipeline(*arguments))
         return built[-1]
 
-    monkeypatch.setattr(engine, "new_pipeline", watched)
+    monkeypatch.setattr(runner, "new_pipeline", watched)
     beam_options = ["--runner=DirectRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=3"]
     ended = command("select", "--scores", made / "scores", "--out", tmp_path, "--", *beam_options)
     assert ended.status == 0, ended.err

@@ -28,7 +28,7 @@ _SUFFIX = ".safetensors"
 _KEY = "clipsieve"
 
 
-class Origin(BaseModel):
+class RunOrigin(BaseModel):
     """What decides a run's weights, beside the step."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,7 +57,7 @@ class Progress(BaseModel):
 class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    origin: Origin
+    origin: RunOrigin
     progress: Progress
 
 
@@ -91,7 +91,7 @@ class CheckpointWriter:
     before stay as they are.
     """
 
-    def __init__(self, out: str, origin: Origin, minutes: float) -> None:
+    def __init__(self, out: str, origin: RunOrigin, minutes: float) -> None:
         self._folder, self._origin, self._seconds = folder_of(out), origin, minutes * 60
         self._saved = time.monotonic()
         self._pool = open_pool(1, "checkpoint")
@@ -141,7 +141,7 @@ def kept_of(saved: Mapping[str, Progress]) -> set[str]:
 
 
 def load_checkpoint(
-    out: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, origin: Origin, any_code: bool = False
+    out: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, origin: RunOrigin, any_code: bool = False
 ) -> Progress:
     """Put the last checkpoint, if there is one, into ``model`` and ``optimizer``.
 
@@ -212,7 +212,7 @@ def _damaged(path: str, error: Exception) -> InputError:
     return InputError(f"{path}: not a checkpoint ({reason}); remove it to go on from the one before, or from step 0")
 
 
-def _refuse_difference(path: str, before: Origin, now: Origin, any_code: bool) -> None:
+def _refuse_difference(path: str, before: RunOrigin, now: RunOrigin, any_code: bool) -> None:
     for what in ("recipe", "inputs"):
         old, new = getattr(before, what), getattr(now, what)
         for name in sorted({*old, *new}):

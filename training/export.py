@@ -19,7 +19,7 @@ from clipsieve.training.strategies.base import Strategy
 from clipsieve.training.towers.tower import build_model
 
 
-def leave_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Manifest:
+def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Manifest:
     """Write the model folder and close it; the checkpoints go last, so that a stop before that costs no step."""
     runtime, seen, manifest = job.runtime, job.steps * job.options.batch_size, present_manifest(job.out)
     weights = gathered(strategy.model.state_dict(), runtime.is_first)

@@ -13,7 +13,7 @@ from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.tokenizer import pieces_digest
 from clipsieve.schemas.training_data import WeightedSubset, mixture, subset_digests
-from clipsieve.training.checkpoint import Origin
+from clipsieve.training.checkpoint import RunOrigin
 from clipsieve.training.data.order import SampleOrder, make_order
 from clipsieve.training.data.plan import SamplePlan, plan_samples
 from clipsieve.training.initial import initial_digest
@@ -33,7 +33,7 @@ class Job:
     order: SampleOrder
     out: str
     runtime: Runtime
-    origin: Origin
+    origin: RunOrigin
 
     @property
     def plan(self) -> SamplePlan:
@@ -65,7 +65,7 @@ def make_job(
     plan = plan_samples(shards, [str(subset.path) for subset in subsets], opt_out)
     order = make_order(plan, [subset.weight for subset in subsets], options.seed)
     manifest = read_manifest(shards)
-    origin = Origin(
+    origin = RunOrigin(
         recipe={**options.model_dump(mode="json", exclude=set(options.may_change)), "subset": mixture(subsets)},
         inputs=inputs | subset_digests(subsets),
         code=code_digest(),

@@ -20,7 +20,7 @@ from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.checkpoint import CheckpointWriter, load_checkpoint, state_of
 from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader, load_batches
-from clipsieve.training.export import leave_model
+from clipsieve.training.export import export_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
 from clipsieve.training.job import Job, inputs_of, make_job, parse_subset
 from clipsieve.training.log import Measure, StepValues, TrainLog
@@ -65,7 +65,7 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
             stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
             cost = tower_cost(tower, options)
             seconds = _train(job, stepper, cost)
-            return leave_model(job, strategy, cost, seconds)
+            return export_model(job, strategy, cost, seconds)
 
 
 def _train(job: Job, stepper: Stepper, cost: Cost) -> float:

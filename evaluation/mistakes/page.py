@@ -20,7 +20,7 @@ from clipsieve.schemas.images import TASK_FORMATS, decode_image
 
 
 @dataclass(frozen=True)
-class Picture:
+class ShownPicture:
     """A sample as it is shown; ``image`` is a data URI."""
 
     image: str
@@ -40,7 +40,7 @@ class ClassView:
 
 
 @dataclass(frozen=True)
-class TaskView:
+class TaskMistakes:
     """One task's part of the page; what does not apply is empty."""
 
     title: str
@@ -48,7 +48,7 @@ class TaskView:
     classes: tuple[ClassView, ...] = ()
     confusion: tuple[tuple[str, tuple[int, ...]], ...] = ()
     heads: tuple[str, ...] = ()
-    galleries: tuple[tuple[str, tuple[Picture, ...]], ...] = ()
+    galleries: tuple[tuple[str, tuple[ShownPicture, ...]], ...] = ()
 
 
 def write_page(
@@ -65,7 +65,7 @@ def write_page(
     files.write_if_changed(files.join(out, "report", "index.html"), page)
 
 
-def _classification_view(task: ClassificationTask, found: Classification) -> TaskView:
+def _classification_view(task: ClassificationTask, found: Classification) -> TaskMistakes:
     names = _class_names(task)
     worst = found.classes[:WORST]
     pictures = _pictures(
@@ -79,7 +79,7 @@ def _classification_view(task: ClassificationTask, found: Classification) -> Tas
             for mistake in found.mistakes
         },
     )
-    return TaskView(
+    return TaskMistakes(
         task.name,
         f"{found.wrong:,} of {found.samples:,} images are given a wrong class.",
         tuple(
@@ -98,7 +98,7 @@ def _classification_view(task: ClassificationTask, found: Classification) -> Tas
     )
 
 
-def _retrieval_view(task: RetrievalTask, right: Sequence[Retrieval], wrong: Sequence[Retrieval]) -> TaskView:
+def _retrieval_view(task: RetrievalTask, right: Sequence[Retrieval], wrong: Sequence[Retrieval]) -> TaskMistakes:
     retrieved = {found.row: (f"“{shorten(found.own)}”", f"first, by {found.margin:.3f}") for found in right}
     missed = {
         found.row: (
@@ -108,7 +108,7 @@ def _retrieval_view(task: RetrievalTask, right: Sequence[Retrieval], wrong: Sequ
         )
         for found in wrong
     }
-    return TaskView(
+    return TaskMistakes(
         task.name,
         "From images to captions, the clearest cases by similarity.",
         galleries=(("Found", _pictures(task, retrieved)), ("Not found", _pictures(task, missed))),
@@ -124,7 +124,7 @@ def _class_names(task: ClassificationTask) -> dict[int, str]:
     return {class_: f"{name} ({class_})" if every.count(name) > 1 else name for class_, name in names.items()}
 
 
-def _pictures(task: Task, lines: Mapping[int, tuple[str, ...]]) -> tuple[Picture, ...]:
+def _pictures(task: Task, lines: Mapping[int, tuple[str, ...]]) -> tuple[ShownPicture, ...]:
     """The samples that ``lines`` has words for, in its order."""
     rows = np.array(sorted(lines), np.int64)
     images = dict(zip(rows.tolist(), task.samples.only(rows).stream(0, len(rows)), strict=True)) if lines else {}
@@ -132,5 +132,5 @@ def _pictures(task: Task, lines: Mapping[int, tuple[str, ...]]) -> tuple[Picture
     for row, words in lines.items():
         where, data = images[row]
         small = thumbnail(decode_image(data, where, TASK_FORMATS))
-        pictures.append(Picture(*small, alt=f"{task.ids[row]}: {words[0]}", lines=words))
+        pictures.append(ShownPicture(*small, alt=f"{task.ids[row]}: {words[0]}", lines=words))
     return tuple(pictures)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from clipsieve.evaluation.datasets.task import ClassificationTask, training_split
 from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.protocols.classification import Classified, classify_task
-from clipsieve.evaluation.results.tables import Outcome
+from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import Estimate, widened, wilson
 from clipsieve.evaluation.statistics.variance import split_variance
 from clipsieve.schemas.tables import FEW_SHOT_SAMPLES
@@ -27,7 +27,7 @@ BIAS_FEATURE = 100.0
 _LEAST_DEVIATION = 1e-5
 
 
-def evaluate(task: ClassificationTask, features: Features, shots: int) -> Outcome:
+def evaluate(task: ClassificationTask, features: Features, shots: int) -> TaskResult:
     """Mean over the seeds of what ``shots`` training images a class teach; ``acc1_seed_sd`` is their spread.
 
     The interval of acc1 holds both the images tried on and the seeds.
@@ -86,7 +86,7 @@ def _with_bias(features: np.ndarray) -> np.ndarray:
     return np.pad(features, ((0, 0), (0, 1)), constant_values=BIAS_FEATURE)
 
 
-def _outcome(runs: list[Classified], train_digest: str) -> Outcome:
+def _outcome(runs: list[Classified], train_digest: str) -> TaskResult:
     hits = np.stack([run.ranks == 0 for run in runs])
     means: dict[str, float | None] = {
         name: None if value is None else float(np.mean([run.metrics[name] for run in runs]))
@@ -98,7 +98,7 @@ def _outcome(runs: list[Classified], train_digest: str) -> Outcome:
     tables = [
         run.table().append_column("seed", pa.array([seed] * samples)) for seed, run in zip(SEEDS, runs, strict=True)
     ]
-    return Outcome(
+    return TaskResult(
         {**means, "acc1": acc1, "acc1_seed_sd": float(hits.mean(axis=1).std(ddof=1))},
         {"acc1": (max(0.0, interval.low), min(1.0, interval.high))},
         samples,

@@ -17,7 +17,7 @@ import torch
 from clipsieve.evaluation.datasets.task import ClassificationTask, training_split
 from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.protocols.classification import classify_task
-from clipsieve.evaluation.results.tables import Outcome
+from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import wilson
 from clipsieve.schemas.tables import ZERO_SHOT_SAMPLES
 
@@ -31,7 +31,7 @@ _MOMENTUM = 0.9
 _LEAST_DEVIATION = 1e-5
 
 
-def evaluate(task: ClassificationTask, features: Features) -> Outcome:
+def evaluate(task: ClassificationTask, features: Features) -> TaskResult:
     """Train the head on the task's training split and classify the task's images."""
     train = training_split(task)
     labels = train.label_array()
@@ -47,7 +47,7 @@ def evaluate(task: ClassificationTask, features: Features) -> Outcome:
     done = classify_task(task, probe.inputs(tried), probe.weights, np.arange(task.classes))
     intervals = {name: wilson(x, len(done.ids)) for name in ("acc1", "acc5") if (x := done.metrics[name]) is not None}
     metrics = {**done.metrics, "learning_rate": probe.rate}
-    return Outcome(metrics, intervals, len(done.ids), {"": (ZERO_SHOT_SAMPLES, done.table())}, train.digest)
+    return TaskResult(metrics, intervals, len(done.ids), {"": (ZERO_SHOT_SAMPLES, done.table())}, train.digest)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from clipsieve.evaluation.datasets.task import MultilabelTask
 from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.protocols.prompts import class_prompts
 from clipsieve.evaluation.protocols.ranking import score_chunks
-from clipsieve.evaluation.results.tables import Outcome
+from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import percentile_interval
 from clipsieve.evaluation.statistics.paired import bootstrap_counts
 from clipsieve.schemas import files
@@ -34,7 +34,7 @@ class Ranking:
     """int64[N, C]: rows of ``is_of``, each class's best first."""
 
 
-def evaluate(task: MultilabelTask, features: Features) -> Outcome:
+def evaluate(task: MultilabelTask, features: Features) -> TaskResult:
     """Rank the task's images for each class by similarity to its prompts."""
     classes = features.classes(class_prompts(task, features.prompts, features.preset))
     images = features.images(task)
@@ -53,7 +53,7 @@ def evaluate(task: MultilabelTask, features: Features) -> Outcome:
         }
     )
     interval = percentile_interval(np.array(drawn))
-    return Outcome({METRIC: value}, {METRIC: interval}, len(images), {"": (MULTILABEL_SAMPLES, table)})
+    return TaskResult({METRIC: value}, {METRIC: interval}, len(images), {"": (MULTILABEL_SAMPLES, table)})
 
 
 def read_ranking(samples_folder: str, key: str) -> Ranking:

@@ -1,4 +1,4 @@
-"""Every way to evaluate a task, by name: to add one, write a module with ``evaluate(task, features) -> Outcome``."""
+"""Every way to evaluate a task, by name: to add one, write a module with ``evaluate(task, features) -> TaskResult``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from clipsieve.evaluation.datasets.task import ClassificationTask, MultilabelTask, RetrievalTask, Task
 from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.protocols import few_shot, linear_probe, multilabel, retrieval, zero_shot
-from clipsieve.evaluation.results.tables import Outcome
+from clipsieve.evaluation.results.tables import TaskResult
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Protocol:
     kind: type[Task]
     label: str
     """What CLIP_benchmark calls it."""
-    evaluate: Callable[[Any, Features], Outcome]
+    evaluate: Callable[[Any, Features], TaskResult]
     main_metric: str
     suffix: str = ""
     """What a result's key has behind the task's; none where a kind of task has this protocol by default."""

@@ -14,14 +14,14 @@ import pyarrow as pa
 from clipsieve.evaluation.datasets.task import RetrievalTask
 from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.protocols.ranking import hit_rate, rank_of, score_chunks
-from clipsieve.evaluation.results.tables import Outcome
+from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import wilson
 from clipsieve.schemas.tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS
 
 CUTOFFS = (1, 5, 10)
 
 
-def evaluate(task: RetrievalTask, features: Features) -> Outcome:
+def evaluate(task: RetrievalTask, features: Features) -> TaskResult:
     """Retrieve among the task's N images and its captions.
 
     The intervals count images, not captions, since captions of one image are not independent.
@@ -46,7 +46,7 @@ def evaluate(task: RetrievalTask, features: Features) -> Outcome:
         ),
     }
     intervals = {name: wilson(value, len(images)) for name, value in metrics.items()}
-    return Outcome(metrics, intervals, len(images), tables)
+    return TaskResult(metrics, intervals, len(images), tables)
 
 
 def best_own_ranks(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipsieve.evaluation.report.galleries import Card
-from clipsieve.evaluation.report.pool import Pair
+from clipsieve.evaluation.report.scored_pool import ScoredPair
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.counts import DedupCounts
 from clipsieve.schemas.manifest import Manifest
@@ -26,7 +26,7 @@ SHOWN = 5
 class Repeat:
     """A removed pair, and the method that found it."""
 
-    pair: Pair
+    pair: ScoredPair
     method: str
 
 
@@ -34,7 +34,7 @@ class Repeat:
 class Cluster:
     """A kept pair with ``count`` repeats, of which the best scored are ``shown``."""
 
-    kept: Pair
+    kept: ScoredPair
     count: int
     shown: tuple[Repeat, ...]
 
@@ -48,7 +48,7 @@ class Clusters:
     drawn: tuple[Cluster, ...]
 
     @property
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[ScoredPair]:
         """All pairs that have a picture."""
         every = (*self.largest, *self.drawn)
         return [pair for cluster in every for pair in (cluster.kept, *(repeat.pair for repeat in cluster.shown))]
@@ -110,9 +110,11 @@ def _best(repeats: Iterable[Repeat]) -> tuple[Repeat, ...]:
     return tuple(sorted(repeats, key=lambda repeat: (-repeat.pair.similarity, repeat.pair.uid))[:SHOWN])
 
 
-def _read_pairs(run_dir: str, paths: list[str], wanted: set[str]) -> tuple[dict[str, Pair], dict[str, list[Repeat]]]:
+def _read_pairs(
+    run_dir: str, paths: list[str], wanted: set[str]
+) -> tuple[dict[str, ScoredPair], dict[str, list[Repeat]]]:
     """The pairs of the ``wanted`` uids, by uid, and the repeats of each."""
-    pairs: dict[str, Pair] = {}
+    pairs: dict[str, ScoredPair] = {}
     repeats: dict[str, list[Repeat]] = {uid: [] for uid in wanted}
     uids = pa.array(sorted(wanted), pa.string())
     for path in paths:
@@ -122,7 +124,7 @@ def _read_pairs(run_dir: str, paths: list[str], wanted: set[str]) -> tuple[dict[
         scored = tables.read_table(files.join(run_dir, "selection", name), tables.SELECTION)
         for row, of in zip(rows.filter(is_shown).to_pylist(), scored.filter(is_shown).to_pylist(), strict=True):
             file = name.removesuffix(".parquet")
-            pair = Pair(row["uid"], of["similarity"], of["sample_rank"], file, None)
+            pair = ScoredPair(row["uid"], of["similarity"], of["sample_rank"], file, None)
             if row["uid"] in wanted:
                 pairs[pair.uid] = pair
             else:

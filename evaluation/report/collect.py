@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clipsieve.evaluation.report.clusters import Clusters, read_clusters
-from clipsieve.evaluation.report.comparisons import Comparison, compare
-from clipsieve.evaluation.report.cuts import Cut, read_cuts
+from clipsieve.evaluation.report.comparisons import SubsetComparison, compare
+from clipsieve.evaluation.report.cuts import SubsetCut, read_cuts
 from clipsieve.evaluation.report.failures import Failures, read_failures
 from clipsieve.evaluation.report.funnel import Step, funnel
 from clipsieve.evaluation.report.galleries import Card, make_cards
 from clipsieve.evaluation.report.models import ModelRun, read_models
-from clipsieve.evaluation.report.pool import Pool, read_pool
+from clipsieve.evaluation.report.scored_pool import ScoredPool, read_pool
 from clipsieve.schemas import files
 from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.errors import InputError
@@ -29,18 +29,18 @@ class Run:
     """All that the report says of a run. ``cards`` go by uid, ``stages`` by folder."""
 
     stages: Mapping[str, Manifest]
-    cuts: tuple[Cut, ...]
-    pool: Pool
+    cuts: tuple[SubsetCut, ...]
+    pool: ScoredPool
     cards: Mapping[str, Card]
     models: tuple[ModelRun, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[SubsetComparison, ...]
     steps: tuple[Step, ...]
     failures: Failures | None
     filters: Waterfall | None
     dedup: Clusters | None
 
     @property
-    def main_cut(self) -> Cut | None:
+    def main_cut(self) -> SubsetCut | None:
         """The cut that the first model is trained on, else the middle one."""
         trained = {name for model in self.models for name in model.data.names}
         of_models = [cut for cut in self.cuts if cut.name in trained]

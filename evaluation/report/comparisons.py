@@ -14,7 +14,7 @@ from clipsieve.evaluation.statistics.paired import paired_difference
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SubsetComparison:
     """How much better (in fractions) ``model`` is than ``baseline``, trained alike but on all pairs."""
 
     model: ModelRun
@@ -28,7 +28,7 @@ class Comparison:
         return self.difference.low > 0 or self.difference.high < 0
 
 
-def compare(models: Sequence[ModelRun]) -> tuple[Comparison, ...]:
+def compare(models: Sequence[ModelRun]) -> tuple[SubsetComparison, ...]:
     """Each model trained on a part of the pairs against the one trained alike on all, task by task.
 
     Left out is what cannot be paired: another recipe, no per-sample files, other samples.
@@ -42,7 +42,7 @@ def compare(models: Sequence[ModelRun]) -> tuple[Comparison, ...]:
                 other = theirs.get((result.task, result.metric))
                 difference = _difference(_hits(model, result), _hits(baseline, other)) if other else None
                 if difference is not None:
-                    comparisons.append(Comparison(model, baseline, result, difference))
+                    comparisons.append(SubsetComparison(model, baseline, result, difference))
     return tuple(comparisons)
 
 

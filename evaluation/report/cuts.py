@@ -14,7 +14,7 @@ _TOP = re.compile(r"top(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
-class Cut:
+class SubsetCut:
     """The subset of the top ``percent``% of the eligible pairs, and its last member in rank order."""
 
     name: str
@@ -29,7 +29,7 @@ class Cut:
         return (similarity > self.similarity) | tied
 
 
-def read_cuts(folder: str) -> tuple[Cut, ...]:
+def read_cuts(folder: str) -> tuple[SubsetCut, ...]:
     """The cuts of a subsets folder, the narrowest first.
 
     A subset that keeps nothing, or everything, is no cut, nor is a file that is not named topQ.parquet.
@@ -41,7 +41,7 @@ def read_cuts(folder: str) -> tuple[Cut, ...]:
         if match:
             count, similarity, uid = _last_member(path)
             if count and float(match[1]) < 100:
-                cuts.append(Cut(name, float(match[1]), count, similarity, uid))
+                cuts.append(SubsetCut(name, float(match[1]), count, similarity, uid))
     return tuple(sorted(cuts, key=lambda cut: cut.percent))
 
 

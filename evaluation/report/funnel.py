@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipsieve.evaluation.pages import words
-from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.cuts import SubsetCut
 from clipsieve.evaluation.report.models import ModelRun
-from clipsieve.evaluation.report.pool import Pool
+from clipsieve.evaluation.report.scored_pool import ScoredPool
 from clipsieve.schemas.counts import DownloadCounts
 
 
@@ -27,7 +27,9 @@ class Step:
     losses: tuple[Loss, ...] = ()
 
 
-def funnel(download: DownloadCounts | None, pool: Pool, cuts: Sequence[Cut], models: Sequence[ModelRun]) -> list[Step]:
+def funnel(
+    download: DownloadCounts | None, pool: ScoredPool, cuts: Sequence[SubsetCut], models: Sequence[ModelRun]
+) -> list[Step]:
     """The steps in order; ``download`` is that stage's counts, None where other software made the shards.
 
     The last steps are the models' pairs, or the cuts where nothing is trained; each begins at the eligible

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from clipsieve.evaluation.report.pool import Pair, Pool
+from clipsieve.evaluation.report.scored_pool import ScoredPair, ScoredPool
 from clipsieve.schemas import files, samples, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import decode_sample
@@ -36,7 +36,7 @@ class Card:
     swapped: bool
 
 
-def make_cards(run_dir: str, pool: Pool, others: Iterable[Pair] = ()) -> dict[str, Card]:
+def make_cards(run_dir: str, pool: ScoredPool, others: Iterable[ScoredPair] = ()) -> dict[str, Card]:
     """The cards, by uid, of ``others`` and of all pairs that the pool's bands and borders show."""
     shown = {pair.uid: pair for pair in others} | {pair.uid: pair for band in pool.bands for pair in band.drawn}
     for border in pool.borders:
@@ -70,9 +70,9 @@ def shorten(caption: str) -> str:
     return text if len(text) <= CAPTION_CHARS else text[: CAPTION_CHARS - 1] + "…"
 
 
-def _places(run_dir: str, pairs: Iterable[Pair]) -> dict[tuple[str, str], Pair]:
+def _places(run_dir: str, pairs: Iterable[ScoredPair]) -> dict[tuple[str, str], ScoredPair]:
     """Each pair by the shard and the key under which its sample lies."""
-    by_file: dict[str, dict[str, Pair]] = {}
+    by_file: dict[str, dict[str, ScoredPair]] = {}
     for pair in pairs:
         by_file.setdefault(pair.file, {})[pair.uid] = pair
     places = {}
@@ -97,7 +97,7 @@ def _samples(tar: str, keys: set[str]) -> Iterator[Sample]:
     yield from samples.read_samples(places, RangeReader())
 
 
-def _card(pair: Pair, sample: Sample, tar: str, place: str) -> Card:
+def _card(pair: ScoredPair, sample: Sample, tar: str, place: str) -> Card:
     image, width, height = thumbnail(decode_sample(sample, tar))
     return Card(
         uid=pair.uid,
@@ -111,7 +111,7 @@ def _card(pair: Pair, sample: Sample, tar: str, place: str) -> Card:
     )
 
 
-def _refuse_missing(run_dir: str, shown: Mapping[str, Pair], cards: Mapping[str, Card]) -> None:
+def _refuse_missing(run_dir: str, shown: Mapping[str, ScoredPair], cards: Mapping[str, Card]) -> None:
     missing = sorted(shown.keys() - cards.keys())
     if missing:
         row = f"selection/{shown[missing[0]].file}.parquet"

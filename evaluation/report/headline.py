@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipsieve.evaluation.pages import words
-from clipsieve.evaluation.report.comparisons import Comparison
-from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.comparisons import SubsetComparison
+from clipsieve.evaluation.report.cuts import SubsetCut
 from clipsieve.evaluation.report.funnel import Step
 
 MOST_NAMED = 6
@@ -22,7 +22,7 @@ class Finding:
     verdict: Literal["better", "worse", "open"]
 
 
-def pairs_sentence(steps: Sequence[Step], scored: int, eligible: int, cut: Cut | None) -> str:
+def pairs_sentence(steps: Sequence[Step], scored: int, eligible: int, cut: SubsetCut | None) -> str:
     """What became of the rows; ``cut`` is the subset that the rest of the report is about."""
     rows = steps[0].count
     downloaded = rows > scored
@@ -32,7 +32,7 @@ def pairs_sentence(steps: Sequence[Step], scored: int, eligible: int, cut: Cut |
     return f"{start}{rejected}{kept}."
 
 
-def model_findings(comparisons: Sequence[Comparison]) -> list[Finding]:
+def model_findings(comparisons: Sequence[SubsetComparison]) -> list[Finding]:
     """One sentence on each comparison, the settled ones first; of many, one on how many are settled."""
     if not comparisons:
         text = "No model of this run can be compared with one trained alike on all pairs and evaluated."
@@ -43,7 +43,7 @@ def model_findings(comparisons: Sequence[Comparison]) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.verdict == "open")
 
 
-def _finding(comparison: Comparison) -> Finding:
+def _finding(comparison: SubsetComparison) -> Finding:
     """Who is better at what and by how much; where the interval holds zero, that nothing is shown."""
     result, difference = comparison.result, comparison.difference
     subset = words.trained_on(comparison.model.data)
@@ -61,7 +61,7 @@ def _finding(comparison: Comparison) -> Finding:
     return Finding(text, verdict)
 
 
-def _tally(comparisons: Sequence[Comparison]) -> str:
+def _tally(comparisons: Sequence[SubsetComparison]) -> str:
     better = sum(comparison.difference.low > 0 for comparison in comparisons)
     worse = sum(comparison.difference.high < 0 for comparison in comparisons)
     unsettled = len(comparisons) - better - worse

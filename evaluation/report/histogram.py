@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.cuts import SubsetCut
 
 FINE_BINS = 8192
 """Bins of 1/4096 over cosine similarities from -1 to 1, as they are counted."""
@@ -17,7 +17,7 @@ _PER_UNIT = FINE_BINS // 2
 
 
 @dataclass(frozen=True)
-class Histogram:
+class SimilarityHistogram:
     """``counts[i]`` pairs have a similarity in [low + i·width, low + (i+1)·width)."""
 
     low: float
@@ -28,11 +28,11 @@ class Histogram:
     def high(self) -> float:
         return self.low + self.width * len(self.counts)
 
-    def merged(self, factor: int) -> Histogram:
+    def merged(self, factor: int) -> SimilarityHistogram:
         """Bins ``factor`` times as wide, the last filled up with empty ones."""
         padded = np.pad(np.array(self.counts), (0, -len(self.counts) % factor))
         counts = padded.reshape(-1, factor).sum(axis=1)
-        return Histogram(self.low, self.width * factor, tuple(counts.tolist()))
+        return SimilarityHistogram(self.low, self.width * factor, tuple(counts.tolist()))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def count_fine(similarity: np.ndarray) -> np.ndarray:
     return np.bincount(bins.clip(0, FINE_BINS - 1), minlength=FINE_BINS)
 
 
-def occupied(fine: np.ndarray, most_bins: int = MOST_BINS) -> Histogram:
+def occupied(fine: np.ndarray, most_bins: int = MOST_BINS) -> SimilarityHistogram:
     """The part of int64[FINE_BINS] that holds pairs, in at most ``most_bins`` bins, a power of two wide."""
     filled = np.flatnonzero(fine)
     first, last = int(filled[0]), int(filled[-1])
@@ -61,10 +61,10 @@ def occupied(fine: np.ndarray, most_bins: int = MOST_BINS) -> Histogram:
     while last // factor - first // factor >= most_bins:
         factor *= 2
     start, stop = first // factor * factor, (last // factor + 1) * factor
-    return Histogram(start / _PER_UNIT - 1, 1 / _PER_UNIT, tuple(fine[start:stop].tolist())).merged(factor)
+    return SimilarityHistogram(start / _PER_UNIT - 1, 1 / _PER_UNIT, tuple(fine[start:stop].tolist())).merged(factor)
 
 
-def for_drawing(histogram: Histogram) -> Histogram:
+def for_drawing(histogram: SimilarityHistogram) -> SimilarityHistogram:
     """Bins wide enough to show a shape: about 2·n^(1/3) of them (Rice's rule), never finer than counted."""
     wanted = 2 * sum(histogram.counts) ** (1 / 3)
     factor = 1
@@ -73,7 +73,7 @@ def for_drawing(histogram: Histogram) -> Histogram:
     return histogram.merged(factor)
 
 
-def stops(histogram: Histogram, cuts: Sequence[Cut]) -> tuple[Stop, ...]:
+def stops(histogram: SimilarityHistogram, cuts: Sequence[SubsetCut]) -> tuple[Stop, ...]:
     """Every border between bins and every configured cut, by rising similarity and falling count."""
     kept = np.cumsum((0, *histogram.counts[::-1]))[::-1].tolist()
     borders = [Stop(histogram.low + i * histogram.width, count) for i, count in enumerate(kept)]

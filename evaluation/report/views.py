@@ -9,12 +9,12 @@ from itertools import pairwise
 from clipsieve.evaluation.pages import charts
 from clipsieve.evaluation.pages.charts import DotRow, Scale
 from clipsieve.evaluation.report.collect import Run
-from clipsieve.evaluation.report.comparisons import Comparison
-from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.comparisons import SubsetComparison
+from clipsieve.evaluation.report.cuts import SubsetCut
 from clipsieve.evaluation.report.galleries import Card
 from clipsieve.evaluation.report.histogram import Stop, for_drawing, occupied, stops
 from clipsieve.evaluation.report.models import Result
-from clipsieve.evaluation.report.pool import Band, Pair, by_rank
+from clipsieve.evaluation.report.scored_pool import Band, ScoredPair, by_rank
 from clipsieve.evaluation.statistics.intervals import Estimate, wilson
 
 
@@ -44,7 +44,7 @@ class BandView:
 
 @dataclass(frozen=True)
 class BorderView:
-    cut: Cut
+    cut: SubsetCut
     above: tuple[Card, ...]
     below: tuple[Card, ...]
 
@@ -107,7 +107,7 @@ def border_views(run: Run) -> list[BorderView]:
     return [BorderView(cut, _cards(run, border.above), _cards(run, border.below)) for cut, border in borders]
 
 
-def band_names(cuts: Sequence[Cut]) -> list[str]:
+def band_names(cuts: Sequence[SubsetCut]) -> list[str]:
     """``0–20%``, ``20–40%`` …, the best first: shares of the eligible pairs."""
     percents = [0.0, *(cut.percent for cut in cuts), 100.0]
     return [f"{low:g}\N{EN DASH}{high:g}%" for low, high in pairwise(percents)]
@@ -145,7 +145,7 @@ def loss_view(run: Run) -> LossView | None:
     return LossView(tuple(curves), steps, losses)
 
 
-def _cards(run: Run, pairs: Sequence[Pair]) -> tuple[Card, ...]:
+def _cards(run: Run, pairs: Sequence[ScoredPair]) -> tuple[Card, ...]:
     return tuple(run.cards[pair.uid] for pair in sorted(pairs, key=by_rank))
 
 
@@ -177,7 +177,7 @@ def _same_metric(first: Result, second: Result) -> bool:
     return (first.task, first.metric) == (second.task, second.metric)
 
 
-def _difference_row(comparison: Comparison) -> DotRow:
+def _difference_row(comparison: SubsetComparison) -> DotRow:
     difference = comparison.difference
     name = f"{comparison.model.name} \N{MINUS SIGN} {comparison.baseline.name}"
     return DotRow(name, difference.value, (difference.low, difference.high), dim=False)

@@ -16,7 +16,7 @@ from clipsieve.schemas.tables import Table, write_table
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """Results of one task."""
 
     metrics: Mapping[str, float | None]
@@ -53,6 +53,6 @@ def json_lines(rows: Iterable[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def write_samples(out: str, key: str, outcome: Outcome) -> None:
+def write_samples(out: str, key: str, outcome: TaskResult) -> None:
     for suffix, (table, data) in outcome.tables.items():
         write_table(data, table, files.join(out, SAMPLES_NAME, f"{key}{suffix}.parquet"))

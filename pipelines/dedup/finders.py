@@ -14,9 +14,9 @@ from clipsieve.pipelines.dedup.clusters import Gather
 from clipsieve.pipelines.dedup.exact import EqualValues
 from clipsieve.pipelines.dedup.greedy import Finder
 from clipsieve.pipelines.dedup.images import TaskImages
+from clipsieve.pipelines.dedup.pairs import Pairs, shifted
 from clipsieve.pipelines.dedup.perceptual import NearHashes
 from clipsieve.pipelines.dedup.pictures import SamePictures
-from clipsieve.pipelines.dedup.pool import Pairs, shifted
 from clipsieve.pipelines.dedup.semantic import NearEmbeddings
 from clipsieve.pipelines.dedup.stacked import gather_by_rank, stack
 from clipsieve.pipelines.dedup.thumbnail import NearThumbnails, has_contrast
@@ -29,7 +29,7 @@ _BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedPairs:
     """Task images, then pairs from the best down: N rows. ``place`` int64[N] says where a row is stored.
 
     ``order`` int64[P] is `Pairs.rank_order`.
@@ -88,7 +88,7 @@ class Ranked:
 
 
 def find_by(
-    options: DedupOptions, ranked: Ranked, paths: Sequence[str], thumbnails: str, scratch: Path
+    options: DedupOptions, ranked: RankedPairs, paths: Sequence[str], thumbnails: str, scratch: Path
 ) -> Iterator[tuple[str, Finder]]:
     """The finders of the options' methods, each with its method, cheap ones first.
 

@@ -23,11 +23,11 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from clipsieve.pipelines.dedup.finders import Ranked, find_by
+from clipsieve.pipelines.dedup.finders import RankedPairs, find_by
 from clipsieve.pipelines.dedup.greedy import Kept, keep_best
 from clipsieve.pipelines.dedup.images import digest_of_tasks, read_task_images, write_thumbnails
-from clipsieve.pipelines.dedup.pool import concatenate, read_pairs, score_files
-from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.dedup.pairs import concatenate, read_pairs, score_files
+from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import folder_digest, part_of, write_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.score.references import load_reference
@@ -89,16 +89,16 @@ def _make_thumbnails(paths: list[str], shards: str, folder: str, beam_args: Sequ
     with progress("dedup (thumbnails)", len(paths), lambda: Reading(len(files.list_files(folder, ".npy")))):
         with tables.open_parquet(paths[0]) as first:
             rows = first.metadata.num_rows * len(paths)
-        engine.run_job(build, min(len(paths), -(-rows // PAIRS_PER_WORKER) or 1), beam_args)
+        runner.run_job(build, min(len(paths), -(-rows // PAIRS_PER_WORKER) or 1), beam_args)
 
 
-def _rank(paths: list[str], shards: str, scores: str, options: DedupOptions, tasks: str | None) -> Ranked:
+def _rank(paths: list[str], shards: str, scores: str, options: DedupOptions, tasks: str | None) -> RankedPairs:
     is_placed = not {"perceptual", "thumbnail"}.isdisjoint(options.methods)
     pairs = concatenate([read_pairs(path, shards, is_placed) for path in paths])
     if "perceptual" in options.methods and not pairs.has_phash.any():
         raise InputError(f"{shards}: no phash there, which method perceptual compares; leave it out of `methods`")
     reference = _reference(scores) if tasks and "semantic" in options.methods else None
-    return Ranked(read_task_images(tasks, reference) if tasks else None, pairs, pairs.rank_order())
+    return RankedPairs(read_task_images(tasks, reference) if tasks else None, pairs, pairs.rank_order())
 
 
 def _reference(scores: str) -> LoadedModel:
@@ -112,7 +112,7 @@ def _reference(scores: str) -> LoadedModel:
     return load_reference(made.options(ScoreOptions).references[0])
 
 
-def _write(ranked: Ranked, kept: Kept, methods: Sequence[str], paths: list[str], out: str) -> DedupCounts:
+def _write(ranked: RankedPairs, kept: Kept, methods: Sequence[str], paths: list[str], out: str) -> DedupCounts:
     """Write a file for each score file, in its order; returns the counts."""
     goes = np.flatnonzero(kept.duplicate_of >= 0)
     duplicate_of = np.full(len(ranked.pairs), None, object)

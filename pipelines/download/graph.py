@@ -31,7 +31,7 @@ from clipsieve.pipelines.download.duplicates import (
 from clipsieve.pipelines.download.report import JobStoppedError, ShardTally, report_shard
 from clipsieve.pipelines.download.shard import ShardJob, download_shard
 from clipsieve.pipelines.download.worker import process_worker, return_freed_memory
-from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.pairs.plan import ShardPlan, plan_shards
 from clipsieve.pipelines.pairs.table import Columns, PairsTable, iter_rows
 from clipsieve.schemas.threads import Future
@@ -46,14 +46,14 @@ def download_shards(table: PairsTable, todo: Sequence[ShardPlan], job: ShardJob,
 
     When the driver stops the job, shards are left undone without an error: a runner would try them again.
     """
-    if engine.names_runner(beam_args):
-        engine.run_job(lambda pipeline: _build(pipeline, table, todo, job), len(todo), beam_args)
+    if runner.names_runner(beam_args):
+        runner.run_job(lambda pipeline: _build(pipeline, table, todo, job), len(todo), beam_args)
         return
     return_freed_memory()
     with TemporaryDirectory(prefix="clipsieve-") as scratch:
         uids = (_uids(span, table.columns) for span in plan_shards(table.row_groups, BUCKET_ROWS))
         repeats = find_repeats(uids, table.rows, Path(scratch))
-        engine.run_job(lambda pipeline: _build_local(pipeline, repeats, todo, job), len(todo), beam_args)
+        runner.run_job(lambda pipeline: _build_local(pipeline, repeats, todo, job), len(todo), beam_args)
 
 
 def _build_local(pipeline: beam.Pipeline, repeats: Path, todo: Sequence[ShardPlan], job: ShardJob) -> None:

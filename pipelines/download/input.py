@@ -32,7 +32,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PairBatch:
     """Some consecutive rows of a shard."""
 
     rows: pa.Table
@@ -46,7 +46,7 @@ class Batch:
 
 def iter_batches(
     plan: ShardPlan, duplicates: np.ndarray, columns: Columns, naming: Naming, opt_out: OptOut
-) -> Iterator[Batch]:
+) -> Iterator[PairBatch]:
     """The rows of a shard without ``duplicates`` int64[D], in batches of up to `BATCH_ROWS` that may be empty.
 
     Where batches end depends on the shard's rows alone. Raises InputError as `iter_rows` does.
@@ -59,7 +59,9 @@ def iter_batches(
         rows = rows.take(pa.array([row - start for row in kept], pa.int64()))
         start += BATCH_ROWS
         passed = [name for name in rows.column_names if name not in INPUT_COLUMNS]
-        yield Batch(rows.append_column("key", keys).select([*passed, *INPUT_COLUMNS]), _pairs(rows, columns, opt_out))
+        yield PairBatch(
+            rows.append_column("key", keys).select([*passed, *INPUT_COLUMNS]), _pairs(rows, columns, opt_out)
+        )
 
 
 def _pairs(rows: pa.Table, columns: Columns, opt_out: OptOut) -> tuple[Pair, ...]:

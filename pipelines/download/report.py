@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from apache_beam.metrics import Metrics
 from fsspec.implementations.local import LocalFileSystem
 
-from clipsieve.pipelines.shards.ends import DUPLICATES, Ends, class_of, end_name
+from clipsieve.pipelines.shards.outcome_counts import DUPLICATES, OutcomeCounts, class_of, end_name
 from clipsieve.schemas import files
 
 PROGRESS_SUFFIX = ".tmp.progress"  # a temporary file, which `files.without_leftovers` removes after a kill
@@ -32,7 +32,7 @@ class ShardTally:
     """How the rows of the shard at work have ended so far. Made by `report_shard`."""
 
     def __init__(self, duplicates: int) -> None:
-        self.ends = Ends({DUPLICATES: duplicates} if duplicates else {})
+        self.ends = OutcomeCounts({DUPLICATES: duplicates} if duplicates else {})
         self.is_stopped = False
         """Whether the shard is to be given up: the driver has ended the job, or the shard's bundle has failed."""
 
@@ -85,11 +85,11 @@ def is_stopped(folder: str) -> bool:
     return bool(fs.exists(inner))
 
 
-def read_report(path: str) -> Ends | None:
+def read_report(path: str) -> OutcomeCounts | None:
     """What a worker last wrote; None where its shard has just been finished or given up."""
     fs, inner = files.filesystem(path)
     try:
-        return Ends(json.loads(fs.cat_file(inner)))
+        return OutcomeCounts(json.loads(fs.cat_file(inner)))
     except FileNotFoundError:
         return None
 
@@ -114,7 +114,7 @@ def _replace(path: str, data: bytes) -> None:
     fs.mv(temporary, inner)
 
 
-def _count(ends: Ends) -> None:
+def _count(ends: OutcomeCounts) -> None:
     """Add a written shard to Beam's counters; a runner that does a shard twice counts it twice, the stats do not."""
     for name, rows in ends.items():
         Metrics.counter(_NAMESPACE, class_of(name)).inc(rows)

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from clipsieve.pipelines.download.in_order import in_order
-from clipsieve.pipelines.download.input import Batch, Pair, iter_batches
+from clipsieve.pipelines.download.input import Pair, PairBatch, iter_batches
 from clipsieve.pipelines.download.report import ShardTally
 from clipsieve.pipelines.download.worker import DownloadWorker
 from clipsieve.pipelines.fetch.fetcher import Fetched
 from clipsieve.pipelines.images.process import ImageFailure, process_image
 from clipsieve.pipelines.pairs.plan import Naming, ShardPlan
 from clipsieve.pipelines.pairs.table import Columns
-from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.pipelines.shards.writer import RowOutcome, open_shard
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import Consent, ErrorClass, Status
@@ -76,18 +76,18 @@ def download_shard(
 class _RowsInFlight:
     """The rows of a shard between reading and writing. Lives on the worker's loop."""
 
-    def __init__(self, batches: Iterator[Batch], job: ShardJob, worker: DownloadWorker, tally: ShardTally) -> None:
+    def __init__(self, batches: Iterator[PairBatch], job: ShardJob, worker: DownloadWorker, tally: ShardTally) -> None:
         self._batches = batches
         self._options = job.options
         self._opt_out = load_opt_out(job.opt_out)
         self._worker = worker
         self._tally = tally
-        self._begun: deque[Batch] = deque()
+        self._begun: deque[PairBatch] = deque()
         self._held_bytes = 0
 
-    async def ended(self) -> AsyncGenerator[tuple[Batch, list[Outcome]], None]:
+    async def ended(self) -> AsyncGenerator[tuple[PairBatch, list[RowOutcome]], None]:
         """The batches in order, each when all of its rows have ended. Empty ones are left out."""
-        outcomes: list[Outcome] = []
+        outcomes: list[RowOutcome] = []
         async with aclosing(in_order(self._pairs(), self._work, self._is_full)) as ended:
             async for outcome in ended:
                 outcomes.append(outcome)
@@ -110,39 +110,39 @@ class _RowsInFlight:
     def _is_full(self, begun: int) -> bool:
         return begun >= _WINDOW * self._options.concurrency or self._held_bytes >= _HELD_BYTES
 
-    async def _work(self, pair: Pair) -> Outcome:
+    async def _work(self, pair: Pair) -> RowOutcome:
         outcome = _opted_out(Fetched()) if pair.is_opted_out else await self._download(pair)
         self._held_bytes += len(outcome.image or b"")
         self._tally.add(outcome.columns["error_class"], outcome.columns["http_status"])
         return outcome
 
-    async def _download(self, pair: Pair) -> Outcome:
+    async def _download(self, pair: Pair) -> RowOutcome:
         async with self._worker.in_flight:
             fetched = await self._worker.fetcher.fetch(pair.url, pair.uid)
             if fetched.body is None:
-                return Outcome(_columns(fetched, fetched.error_class, fetched.error_message))
+                return RowOutcome(_columns(fetched, fetched.error_class, fetched.error_message))
             if fetched.final_url != pair.url and self._opt_out.forbids_url(fetched.final_url or ""):
                 return _opted_out(fetched)
             judge = partial(_outcome_of_body, fetched, fetched.body, pair, self._options)
             return await self._worker.decoders.run(judge)
 
 
-def _opted_out(fetched: Fetched) -> Outcome:
+def _opted_out(fetched: Fetched) -> RowOutcome:
     message = "the opt-out list names its uid, URL or domain"
-    return Outcome(_columns(replace(fetched, consent=Consent.OPT_OUT_LIST), ErrorClass.OPTED_OUT, message))
+    return RowOutcome(_columns(replace(fetched, consent=Consent.OPT_OUT_LIST), ErrorClass.OPTED_OUT, message))
 
 
-def _outcome_of_body(fetched: Fetched, body: bytes, pair: Pair, options: DownloadOptions) -> Outcome:
+def _outcome_of_body(fetched: Fetched, body: bytes, pair: Pair, options: DownloadOptions) -> RowOutcome:
     digest = hashlib.sha256(body).hexdigest()
     known = {"sha256": digest, "byte_size": len(body)}
     if pair.sha256 not in (None, digest):
         message = f"sha256 is {digest[:_DIGITS_SHOWN]}…, the input says {pair.sha256[:_DIGITS_SHOWN]}…"
-        return Outcome(_columns(fetched, ErrorClass.HASH_MISMATCH, message) | known)
+        return RowOutcome(_columns(fetched, ErrorClass.HASH_MISMATCH, message) | known)
     made = process_image(body, options, pair.boxes)
     if isinstance(made, ImageFailure):
-        return Outcome(_columns(fetched, made.error_class, made.message) | known)
+        return RowOutcome(_columns(fetched, made.error_class, made.message) | known)
     of_image = {name: getattr(made, name) for name in _IMAGE_COLUMNS}
-    return Outcome(_columns(fetched, None, None) | known | of_image, made.image)
+    return RowOutcome(_columns(fetched, None, None) | known | of_image, made.image)
 
 
 def _columns(fetched: Fetched, error_class: ErrorClass | None, message: str | None) -> dict[str, Any]:

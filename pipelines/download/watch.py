@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from clipsieve.pipelines.download.report import PROGRESS_SUFFIX, progress_path, read_report, stop_path
 from clipsieve.pipelines.engine.progress import Reading, progress
-from clipsieve.pipelines.shards.ends import (
+from clipsieve.pipelines.shards.outcome_counts import (
     DUPLICATES,
-    Ends,
+    OutcomeCounts,
     asked_of,
     breaks_budget,
     describe,
@@ -33,11 +33,11 @@ class ShardWatch:
     def __init__(self, out: str, names: Sequence[str]) -> None:
         self._out = out
         self._open = dict.fromkeys(names)
-        self._finished = Ends()
-        self._at_work: dict[str, Ends] = {}
+        self._finished = OutcomeCounts()
+        self._at_work: dict[str, OutcomeCounts] = {}
         self.shards_finished = 0
 
-    def look(self) -> Ends:
+    def look(self) -> OutcomeCounts:
         """The ends of all rows that the folder tells of now. A shard given up takes its rows back."""
         listed = _list_names(self._out)
         finished = [name for name in self._open if name + STATS_SUFFIX in listed]
@@ -51,11 +51,11 @@ class ShardWatch:
         read = {name: report for name, report in zip(at_work, reports, strict=True) if report is not None}
         # A shard between its last report and its stats keeps what it last told.
         self._at_work = {**self._at_work, **{name: ends for name, ends in read.items() if name in self._open}}
-        return sum(self._at_work.values(), Ends(self._finished))
+        return sum(self._at_work.values(), OutcomeCounts(self._finished))
 
-    def _ends_of_finished(self, name: str) -> Ends:
+    def _ends_of_finished(self, name: str) -> OutcomeCounts:
         stats = read_stats(stats_path(self._out, name))
-        return Ends({**stats.status_dict, DUPLICATES: stats.duplicates})
+        return OutcomeCounts({**stats.status_dict, DUPLICATES: stats.duplicates})
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def watched(out: str, names: Sequence[str], rows: int, max_failure_share: float)
         )
 
 
-def _budget_message(ends: Ends, rows: int, max_failure_share: float) -> str:
+def _budget_message(ends: OutcomeCounts, rows: int, max_failure_share: float) -> str:
     failed, asked = failed_of(ends), asked_of(ends)
     return (
         f"stopped early: {failed:,} of {asked:,} pairs failed so far ({failed / asked:.1%} of them: "

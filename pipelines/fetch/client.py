@@ -32,7 +32,7 @@ _KEEP_ALIVE_SECONDS = 2.0  # longer, and the connections of hundreds of hosts a 
 
 
 @dataclass
-class Trail:
+class RedirectTrail:
     """What one attempt has seen so far; kept when it fails half-way."""
 
     asked: bool = False
@@ -45,7 +45,7 @@ class Trail:
     consent: Consent | None = None
 
 
-Take = Callable[[aiohttp.ClientResponse, Trail], Awaitable[str | bytes]]
+ReadBody = Callable[[aiohttp.ClientResponse, RedirectTrail], Awaitable[str | bytes]]
 """Makes of an answer what is wanted of it: a body, or where a redirect points to."""
 OnHead = Callable[[aiohttp.ClientResponse, float], None]
 """Is told of each answer that begins, and of when its request began (seconds of time.monotonic)."""
@@ -79,7 +79,7 @@ class Client:
             max_headers=MAX_HEADERS,
         )
 
-    async def get(self, url: URL, trail: Trail, take: Take) -> str | bytes:
+    async def get(self, url: URL, trail: RedirectTrail, take: ReadBody) -> str | bytes:
         """Ask for ``url``; returns what ``take`` makes of the answer: a body, or where a redirect points to.
 
         Raises FetchError, ``take``'s own among them.
@@ -101,7 +101,7 @@ class Client:
     async def close(self) -> None:
         await self._session.close()
 
-    async def _read(self, response: aiohttp.ClientResponse, trail: Trail, take: Take) -> str | bytes:
+    async def _read(self, response: aiohttp.ClientResponse, trail: RedirectTrail, take: ReadBody) -> str | bytes:
         trail.final_url = str(response.url)
         trail.http_status = response.status
         trail.content_type = encodable(response.headers.get("Content-Type", "")) or None
@@ -109,7 +109,7 @@ class Client:
             raise FetchError(ErrorClass.PROTOCOL_ERROR, f"headers of more than {4 * MAX_HEADER_BYTES} bytes")
         return await take(response, trail)
 
-    def _time_left(self, trail: Trail) -> dict[str, Any]:
+    def _time_left(self, trail: RedirectTrail) -> dict[str, Any]:
         """The deadlines of a request behind the first; those of the first are the session's."""
         if not trail.spent:
             return {}

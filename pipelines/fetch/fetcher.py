@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from clipsieve.pipelines.fetch.addresses import parse_allowed_hosts
-from clipsieve.pipelines.fetch.client import Client, Take, Trail, read_body, read_start, redirect_of
+from clipsieve.pipelines.fetch.client import Client, ReadBody, RedirectTrail, read_body, read_start, redirect_of
 from clipsieve.pipelines.fetch.failure import FetchError
 from clipsieve.pipelines.fetch.hosts import Hosts, host_of
 from clipsieve.pipelines.fetch.network import Network
@@ -59,7 +59,7 @@ class _Outcome:
 
     body: bytes | None
     failure: FetchError | None
-    trail: Trail
+    trail: RedirectTrail
     attempts: int
 
     @property
@@ -93,7 +93,7 @@ class Fetcher:
         try:
             start = parse_url(url, self._allowed)
         except FetchError as failure:
-            return _fetched(_Outcome(None, failure, Trail(), 0))
+            return _fetched(_Outcome(None, failure, RedirectTrail(), 0))
         return _fetched(await self._insist(start, seed, self._image))
 
     async def close(self) -> None:
@@ -104,14 +104,14 @@ class Fetcher:
         await self._client.close()
         await self._resolver.close()
 
-    async def _insist(self, url: URL, seed: str, ask: Callable[[URL, Trail], Awaitable[bytes]]) -> _Outcome:
+    async def _insist(self, url: URL, seed: str, ask: Callable[[URL, RedirectTrail], Awaitable[bytes]]) -> _Outcome:
         """Attempts, until one is an answer, or no other can be or is left."""
         attempts = interruptions = 0
         last: _Outcome | None = None
         while True:
             await self._network.ready()
             began = time.monotonic()
-            trail = Trail()
+            trail = RedirectTrail()
             try:
                 return _Outcome(await ask(url, trail), None, trail, attempts + 1)
             except FetchError as error:
@@ -129,15 +129,17 @@ class Fetcher:
                 return last
             await asyncio.sleep(backoff_seconds(seed, attempts))
 
-    async def _image(self, url: URL, trail: Trail) -> bytes:
+    async def _image(self, url: URL, trail: RedirectTrail) -> bytes:
         """One attempt at an image's URL."""
         return await self._follow(url, trail, self._take_image, self._options.max_redirects, heeds_robots=True)
 
-    async def _robots_txt(self, url: URL, trail: Trail) -> bytes:
+    async def _robots_txt(self, url: URL, trail: RedirectTrail) -> bytes:
         """One attempt at a robots.txt; no status of 400 to 499 but 429 is a failure of it."""
         return await self._follow(url, trail, self._take_robots, _ROBOTS_REDIRECTS, heeds_robots=False)
 
-    async def _follow(self, start: URL, trail: Trail, take: Take, max_redirects: int, heeds_robots: bool) -> bytes:
+    async def _follow(
+        self, start: URL, trail: RedirectTrail, take: ReadBody, max_redirects: int, heeds_robots: bool
+    ) -> bytes:
         """Follow redirects, each hop checked as the first one, to what ``take`` reads of the last."""
         hop = start
         for _ in range(max_redirects + 1):
@@ -154,7 +156,7 @@ class Fetcher:
             hop = parse_redirect(hop, came, self._allowed)
         raise FetchError(ErrorClass.TOO_MANY_REDIRECTS, f"more than {max_redirects} redirects")
 
-    async def _take_image(self, response: aiohttp.ClientResponse, trail: Trail) -> str | bytes:
+    async def _take_image(self, response: aiohttp.ClientResponse, trail: RedirectTrail) -> str | bytes:
         location = redirect_of(response)
         if location is None and not 200 <= response.status < 300:
             raise _status_failure(response.status)
@@ -169,7 +171,7 @@ class Fetcher:
             raise FetchError(ErrorClass.EMPTY_BODY, "an empty body")
         return body
 
-    async def _take_robots(self, response: aiohttp.ClientResponse, trail: Trail) -> str | bytes:
+    async def _take_robots(self, response: aiohttp.ClientResponse, trail: RedirectTrail) -> str | bytes:
         if (location := redirect_of(response)) is not None:
             return location
         if response.status == 429 or response.status >= 500:
@@ -184,7 +186,7 @@ class Fetcher:
         return RobotsAnswer(ended.http_status, b"", ended.failure.error_class, str(ended.failure))
 
     @staticmethod
-    async def _heed(robots: RobotsTxt, url: URL, trail: Trail) -> None:
+    async def _heed(robots: RobotsTxt, url: URL, trail: RedirectTrail) -> None:
         try:
             is_allowed = await robots.allows(url)
         except RobotsUnreachableError as error:

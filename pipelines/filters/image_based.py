@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 from apache_beam.pvalue import AsIter, AsSingleton
 
-from clipsieve.pipelines.filters.pool import Pool, Rows
+from clipsieve.pipelines.filters.columns import PairColumns, Rows
 from clipsieve.pipelines.select import thresholds
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
@@ -40,13 +40,13 @@ class ImageBased:
 
     columns: ClassVar[tuple[str, ...]] = ()
 
-    def check(self, pool: Pool) -> None:
+    def check(self, pool: PairColumns) -> None:
         if not isinstance(self.clusters, int) or self.clusters < 1:
             raise InputError(f"rule image_based: {self.clusters!r} is no number of clusters from 1 on")
         if pool.targets is None:
             raise InputError("rule image_based: name the target set's embeddings (npy, npz or a folder) with `targets`")
 
-    def survey(self, score_files: beam.PCollection[str], pool: Pool, out: str) -> beam.PCollection[str]:
+    def survey(self, score_files: beam.PCollection[str], pool: PairColumns, out: str) -> beam.PCollection[str]:
         rows = score_files | "Rows" >> beam.Map(_count_rows) | "All" >> beam.CombineGlobally(sum)
         sample = score_files | "Sample" >> beam.Map(self.sample_file, pool, AsSingleton(rows))
         path = files.join(out, "_clusters", f"{self.clusters}-{self.seed}.npz")
@@ -61,14 +61,14 @@ class ImageBased:
         images = _read_images_of(rows)
         return ~is_target[nearest(images, centres)]
 
-    def sample_file(self, path: str, pool: Pool, pairs: int) -> tuple[str, np.ndarray]:
+    def sample_file(self, path: str, pool: PairColumns, pairs: int) -> tuple[str, np.ndarray]:
         """The score file's path and float16[M, D]: its share of the sample, drawn by a seeded hash of the uid."""
         rows = pool.read(path, ())
         share = SAMPLE_PER_CLUSTER * self.clusters / max(1, pairs)
         drawn = thresholds.unit_interval(thresholds.hash_of(rows.raw_uids, self.seed)) < share
         return path, _read_images_of(rows)[drawn].astype(np.float16)
 
-    def write_clusters(self, path: str, sample: Iterable[tuple[str, np.ndarray]], pool: Pool) -> str:
+    def write_clusters(self, path: str, sample: Iterable[tuple[str, np.ndarray]], pool: PairColumns) -> str:
         """Train the clusters and mark the target's; returns ``path``, which is left alone where it is there."""
         if files.exists(path):
             return path

@@ -17,10 +17,10 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsSingleton
 
-from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
-from clipsieve.pipelines.filters.pool import Pool
+from clipsieve.pipelines.filters.columns import PairColumns
 from clipsieve.pipelines.filters.registry import parse_rules
 from clipsieve.pipelines.filters.rule import Rule
 from clipsieve.pipelines.filters.verdicts import Tally, add, filter_counts, tally_file, verdict_table, waterfall_of
@@ -49,7 +49,7 @@ def run(
     of embeddings, for rules that compare with a target set. Raises InputError for a text that is no rule, and for a
     column or an embedding that a rule needs and is not there.
     """
-    rules, pool = parse_rules(options.rules), Pool(shards, targets)
+    rules, pool = parse_rules(options.rules), PairColumns(shards, targets)
     for rule in rules:
         rule.judge.check(pool)
     paths = files.list_files(scores, ".parquet")
@@ -66,11 +66,11 @@ def run(
             files.without_leftovers(out),
             progress("filter (score files)", len(paths), lambda: Reading(len(files.list_files(out, ".parquet")))),
         ):
-            engine.run_job(_build(paths, rules, pool, out), -(-len(paths) // FILES_PER_WORKER), beam_args)
+            runner.run_job(_build(paths, rules, pool, out), -(-len(paths) // FILES_PER_WORKER), beam_args)
         return manifest.finish(out, opened, filter_counts(read_waterfall(out)), folder_digest(read_parts(out)))
 
 
-def _build(paths: list[str], rules: Sequence[Rule], pool: Pool, out: str) -> Callable[[beam.Pipeline], None]:
+def _build(paths: list[str], rules: Sequence[Rule], pool: PairColumns, out: str) -> Callable[[beam.Pipeline], None]:
     def build(pipeline: beam.Pipeline) -> None:
         score_files = pipeline | "Score files" >> beam.Create(paths)
         findings = {}
@@ -92,7 +92,7 @@ def _build(paths: list[str], rules: Sequence[Rule], pool: Pool, out: str) -> Cal
 class Survey(beam.PTransform):
     """Score files -> what a rule must know of all pairs, as one element; None where it needs nothing."""
 
-    def __init__(self, rule: Rule, pool: Pool, out: str) -> None:
+    def __init__(self, rule: Rule, pool: PairColumns, out: str) -> None:
         super().__init__()
         self.rule, self.pool, self.out = rule, pool, out
 
@@ -101,7 +101,7 @@ class Survey(beam.PTransform):
         return found if found is not None else score_files.pipeline | "Nothing" >> beam.Create([None])
 
 
-def write_verdicts(path: str, rules: Sequence[Rule], pool: Pool, out: str, **findings: Any) -> str:
+def write_verdicts(path: str, rules: Sequence[Rule], pool: PairColumns, out: str, **findings: Any) -> str:
     """Write the verdicts on one score file, under the same name; returns their path."""
     target = files.join(out, files.name_of(path))
     if files.exists(target):

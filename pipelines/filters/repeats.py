@@ -23,7 +23,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsSingleton
 
 from clipsieve.pipelines.download.duplicates import bucket_count, split_buckets
-from clipsieve.pipelines.filters.pool import Pool, Rows
+from clipsieve.pipelines.filters.columns import PairColumns, Rows
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.text_buffers import text_bytes
 
@@ -50,11 +50,11 @@ class Repeated:
     subject: ClassVar[int]
     """Which column of `pair_hashes` repeats."""
 
-    def check(self, pool: Pool) -> None:
+    def check(self, pool: PairColumns) -> None:
         if not isinstance(self.most, int) or self.most < 1:
             raise InputError(f"rule: at most {self.most!r} different partners is no whole number from 1 on")
 
-    def survey(self, score_files: beam.PCollection[str], pool: Pool, out: str) -> beam.PCollection[np.ndarray]:
+    def survey(self, score_files: beam.PCollection[str], pool: PairColumns, out: str) -> beam.PCollection[np.ndarray]:
         bins = (
             score_files
             | "Count" >> beam.Map(self.count_file, pool)
@@ -73,12 +73,12 @@ class Repeated:
         hashes, has_image = pair_hashes(rows)
         return np.isin(hashes[:, self.subject], finding) & has_image
 
-    def count_file(self, path: str, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+    def count_file(self, path: str, pool: PairColumns) -> tuple[np.ndarray, np.ndarray]:
         """The bins int64[M] that a score file's pairs lie in, and how many in each."""
         hashes, has_image = pair_hashes(pool.read(path, self.columns))
         return np.unique(_bin_of(hashes[has_image, self.subject]), return_counts=True)
 
-    def suspects_of_file(self, path: str, pool: Pool, bins: Bins) -> Iterator[tuple[int, bytes]]:
+    def suspects_of_file(self, path: str, pool: PairColumns, bins: Bins) -> Iterator[tuple[int, bytes]]:
         """Of the pairs in crowded bins (bucket, 16 bytes a pair): the subject's hash, then its partner's."""
         hashes, has_image = pair_hashes(pool.read(path, self.columns))
         pairs = np.roll(hashes[has_image], -self.subject, axis=1)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import apache_beam as beam
 import numpy as np
 
-from clipsieve.pipelines.filters.pool import Pool, Rows
+from clipsieve.pipelines.filters.columns import PairColumns, Rows
 from clipsieve.pipelines.select.where import Where
 from clipsieve.schemas.errors import InputError
 
@@ -21,10 +21,10 @@ class Judge(Protocol):
     def columns(self) -> Sequence[str]:
         """The columns that `rejects` needs."""
 
-    def check(self, pool: Pool) -> None:
+    def check(self, pool: PairColumns) -> None:
         """Raise InputError where a value is not one the rule can take, or the pool lacks what it needs."""
 
-    def survey(self, score_files: beam.PCollection[str], pool: Pool, out: str) -> beam.PCollection | None:
+    def survey(self, score_files: beam.PCollection[str], pool: PairColumns, out: str) -> beam.PCollection | None:
         """What must be known of all pairs before one is judged, as one element; None: nothing."""
 
     def rejects(self, rows: Rows, finding: Any) -> np.ndarray:
@@ -52,11 +52,11 @@ class Condition:
     def columns(self) -> Sequence[str]:
         return self.where.columns
 
-    def check(self, pool: Pool) -> None:
+    def check(self, pool: PairColumns) -> None:
         if not self.where.columns:
             raise InputError(f"rule {self.where.text!r}: names no column")
 
-    def survey(self, score_files: beam.PCollection[str], pool: Pool, out: str) -> None:
+    def survey(self, score_files: beam.PCollection[str], pool: PairColumns, out: str) -> None:
         return None
 
     def rejects(self, rows: Rows, finding: None) -> np.ndarray:

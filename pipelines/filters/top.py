@@ -8,10 +8,10 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from clipsieve.pipelines.filters.pool import Pool, Rows
+from clipsieve.pipelines.filters.columns import PairColumns, Rows
 from clipsieve.pipelines.select import plan as selection
-from clipsieve.pipelines.select.job import Pass
-from clipsieve.pipelines.select.plan import Plan, Subset
+from clipsieve.pipelines.select.job import Scan
+from clipsieve.pipelines.select.plan import SelectionPlan, Subset
 from clipsieve.pipelines.select.scored import Scored, Sources
 from clipsieve.schemas.options import SelectOptions, parse_options
 
@@ -27,17 +27,19 @@ class Top:
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def check(self, pool: Pool) -> None:
+    def check(self, pool: PairColumns) -> None:
         self._options()
 
-    def survey(self, score_files: beam.PCollection[str], pool: Pool, out: str) -> beam.PCollection[Plan]:
+    def survey(
+        self, score_files: beam.PCollection[str], pool: PairColumns, out: str
+    ) -> beam.PCollection[SelectionPlan]:
         options = self._options()
-        plan = score_files.pipeline | "No plan yet" >> beam.Create([Plan(options)])
-        for number in range(selection.most_passes(options)):
-            plan = (score_files, plan) | f"Pass {number}" >> Pass(Sources(self.column))
+        plan = score_files.pipeline | "No plan yet" >> beam.Create([SelectionPlan(options)])
+        for number in range(selection.most_scans(options)):
+            plan = (score_files, plan) | f"Scan {number}" >> Scan(Sources(self.column))
         return plan
 
-    def rejects(self, rows: Rows, finding: Plan) -> np.ndarray:
+    def rejects(self, rows: Rows, finding: SelectionPlan) -> np.ndarray:
         scores = rows.batch[self.column].cast(pa.float32()).to_numpy(zero_copy_only=False)
         nothing = pa.nulls(len(rows), pa.string())
         quantiles = selection.quantile_ranks(finding, Scored(rows.batch["uid"], scores, nothing, nothing))

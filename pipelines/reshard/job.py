@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
-from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, read_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.reshard.copies import Ranges, copy_samples
@@ -81,7 +81,7 @@ def run(
             progress("reshard (shards)", shard_count, lambda: Reading(len(files.list_files(out, "_stats.json")))),
         ):
             job = _build(shards, names, out, options, _name_format(shard_count))
-            engine.run_job(job, -(-len(members) // PAIRS_PER_WORKER), beam_args)
+            runner.run_job(job, -(-len(members) // PAIRS_PER_WORKER), beam_args)
         expected = len(members) if options.allow_missing else None
         opted_out = int(is_listed.sum()) if opt_out else None
         return _finish(out, opened, _name_format(shard_count), expected, opted_out)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
-from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, part_of, read_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.score.heads import Head, load_heads
@@ -37,7 +37,7 @@ PAIRS_PER_WORKER = 5_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScorePlan:
     """What is to be scored, and with what."""
 
     tasks: Sequence[ShardTask | StoredPart]
@@ -71,13 +71,13 @@ def run(
 
 
 def _score(
-    plan: Plan, out: str, options: ScoreOptions, beam_args: Sequence[str], opt_out: str | None, opened: Manifest
+    plan: ScorePlan, out: str, options: ScoreOptions, beam_args: Sequence[str], opt_out: str | None, opened: Manifest
 ) -> Manifest:
     """Score what is not scored yet, and close the folder."""
     done = files.list_files(out, ".parquet")
     pending = [task for task in plan.tasks if files.join(out, f"{task.name}.parquet") not in set(done)]
     workers = min(len(pending), -(-_pairs_in(pending[0]) * len(pending) // PAIRS_PER_WORKER) or 1) if pending else 1
-    scoring = _scoring(plan, options, engine.threads_per_worker(workers, beam_args), opt_out)
+    scoring = _scoring(plan, options, runner.threads_per_worker(workers, beam_args), opt_out)
 
     def build(pipeline: beam.Pipeline) -> None:
         scored = (
@@ -91,7 +91,7 @@ def _score(
         files.without_leftovers(out),
         progress("score (shards)", len(plan.tasks), lambda: Reading(len(files.list_files(out, ".parquet")))),
     ):
-        engine.run_job(build, workers, beam_args)
+        runner.run_job(build, workers, beam_args)
     parts = read_parts(out)
     pairs, opted_out = sum(part.rows for part in parts), None
     if opt_out:
@@ -100,20 +100,20 @@ def _score(
     return manifest.finish(out, opened, counts, folder_digest(parts))
 
 
-def _plan(shards: str, options: ScoreOptions) -> Plan:
+def _plan(shards: str, options: ScoreOptions) -> ScorePlan:
     if options.references == (STORED,):
         parts = list_parts(shards)
         inputs = {name: manifest.input_digest(files.join(shards, name)) for name in FOLDERS}
-        return Plan(parts, inputs, (), load_heads(options.heads, stored_width(parts[0])))
+        return ScorePlan(parts, inputs, (), load_heads(options.heads, stored_width(parts[0])))
     references = [load_reference(spec) for spec in options.references]
     digests = tuple(reference.digest for reference in references)
     inputs = {"shards": manifest.input_digest(shards)}
     inputs |= {numbered("reference", number): digest for number, digest in enumerate(digests, 1)}
     heads = load_heads(options.heads, embedding_width(references[0]))
-    return Plan([ShardTask(shards, name) for name in list_shards(shards)], inputs, digests, heads)
+    return ScorePlan([ShardTask(shards, name) for name in list_shards(shards)], inputs, digests, heads)
 
 
-def _scoring(plan: Plan, options: ScoreOptions, threads: int, opt_out: str | None) -> beam.PTransform:
+def _scoring(plan: ScorePlan, options: ScoreOptions, threads: int, opt_out: str | None) -> beam.PTransform:
     """Tasks -> ShardScores."""
     if plan.digests:
         return RunInference(OpenClipModelHandler(options, plan.digests, plan.heads, threads, opt_out))

@@ -16,7 +16,7 @@ from clipsieve.pipelines.score.embed import Embedded, EmbeddedBatch, embed
 from clipsieve.pipelines.score.heads import Head
 from clipsieve.pipelines.score.references import embedding_width, load_reference
 from clipsieve.pipelines.score.table import (
-    Origin,
+    ScoreOrigin,
     ShardScores,
     concatenated,
     half_embeddings,
@@ -129,7 +129,7 @@ class OpenClipModelHandler(ModelHandler[ShardTask, ShardScores, References]):
             _pairs(task, keys, rows),
             captions,
             concatenated(scores),
-            Origin(self.digests, self.options.precision),
+            ScoreOrigin(self.digests, self.options.precision),
             self.options.language,
             task.tar,
         )

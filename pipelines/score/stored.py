@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from clipsieve.pipelines.score.embed import Embedded
 from clipsieve.pipelines.score.heads import Head
-from clipsieve.pipelines.score.table import Origin, ShardScores, concatenated, score_columns, score_table
+from clipsieve.pipelines.score.table import ScoreOrigin, ShardScores, concatenated, score_columns, score_table
 from clipsieve.pipelines.shards.rows import with_uids
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
@@ -82,7 +82,7 @@ def score_stored(part: StoredPart, options: ScoreOptions, heads: tuple[Head, ...
     pairs = pa.table({"uid": rows["uid"].cast(pa.string()), "shard": nothing, "key": keys})
     captions = [caption or "" for caption in rows["caption"].to_pylist()]
     kept = {name: values[keep] for name, values in scores.items()}
-    table = score_table(pairs, captions, kept, Origin((None,), None), options.language, part.parquet)
+    table = score_table(pairs, captions, kept, ScoreOrigin((None,), None), options.language, part.parquet)
     return ShardScores(part.name, table)
 
 

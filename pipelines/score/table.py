@@ -25,7 +25,7 @@ class ShardScores:
 
 
 @dataclass(frozen=True)
-class Origin:
+class ScoreOrigin:
     """What scores come from: the references' digests, the first one's first, and what they computed in."""
 
     digests: tuple[str | None, ...]
@@ -61,7 +61,7 @@ def score_table(
     pairs: pa.Table,
     captions: Sequence[str],
     scores: dict[str, np.ndarray],
-    origin: Origin,
+    origin: ScoreOrigin,
     language: bool,
     where: str,
 ) -> pa.Table:

@@ -1,10 +1,10 @@
 """Cut exact quality subsets and nested samples from scores, in one job over score files.
 
-    score files -> histogram -> advance the plan     (10 to 14 passes; once all is known they read nothing)
+    score files -> histogram -> advance the plan     (10 to 14 scans; once all is known they read nothing)
                 -> OUT/selection/NNNNN.parquet       (a file for each score file)
                 -> OUT/subsets/topQ.{parquet,npy}, OUT/samples/SIZE.{parquet,npy}
 
-Between passes only histograms travel (thresholds.py); no model is loaded and no image read (law 4). What is in a
+Between scans only histograms travel (thresholds.py); no model is loaded and no image read (law 4). What is in a
 subset can be read from the selection table's two ranks alone.
 """
 
@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import AsIter, AsSingleton
 
-from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts, selection_counts
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.select import plan as selection
 from clipsieve.pipelines.select import thresholds
-from clipsieve.pipelines.select.plan import Plan, Subset, subsets_of
+from clipsieve.pipelines.select.plan import SelectionPlan, Subset, subsets_of
 from clipsieve.pipelines.select.scored import Sources
 from clipsieve.pipelines.select.sorted_uids import write_uids
 from clipsieve.pipelines.select.where import parse_where
@@ -100,7 +100,7 @@ def _select(
         progress("select (tables)", len(paths) + len(subsets), written),
     ):
         tasks = -(-len(paths) // FILES_PER_WORKER)
-        engine.run_job(_build(paths, subsets, out, options, sources), tasks, beam_args)
+        runner.run_job(_build(paths, subsets, out, options, sources), tasks, beam_args)
 
 
 def _build(
@@ -108,9 +108,9 @@ def _build(
 ) -> Callable[[beam.Pipeline], None]:
     def build(pipeline: beam.Pipeline) -> None:
         score_files = pipeline | "Score files" >> beam.Create(paths)
-        plan = pipeline | "No plan yet" >> beam.Create([Plan(options)])
-        for number in range(selection.most_passes(options)):
-            plan = (score_files, plan) | f"Pass {number}" >> Pass(sources)
+        plan = pipeline | "No plan yet" >> beam.Create([SelectionPlan(options)])
+        for number in range(selection.most_scans(options)):
+            plan = (score_files, plan) | f"Scan {number}" >> Scan(sources)
         selected = score_files | "Select" >> beam.Map(
             write_selection, AsSingleton(plan), files.join(out, "selection"), sources
         )
@@ -127,14 +127,16 @@ def _build(
     return build
 
 
-class Pass(beam.PTransform):
+class Scan(beam.PTransform):
     """(score files, plan) -> the plan after one more look at every row."""
 
     def __init__(self, sources: Sources) -> None:
         super().__init__()
         self.sources = sources
 
-    def expand(self, inputs: tuple[beam.PCollection[str], beam.PCollection[Plan]]) -> beam.PCollection[Plan]:
+    def expand(
+        self, inputs: tuple[beam.PCollection[str], beam.PCollection[SelectionPlan]]
+    ) -> beam.PCollection[SelectionPlan]:
         score_files, plan = inputs
         return (
             score_files
@@ -144,7 +146,7 @@ class Pass(beam.PTransform):
         )
 
 
-def count_file(path: str, plan: Plan, sources: Sources) -> thresholds.Histogram:
+def count_file(path: str, plan: SelectionPlan, sources: Sources) -> thresholds.Histogram:
     """The histogram of a score file's eligible rows; of a plan that is finished an empty one, and nothing is read."""
     if plan.finished:
         return thresholds.EMPTY
@@ -152,7 +154,7 @@ def count_file(path: str, plan: Plan, sources: Sources) -> thresholds.Histogram:
     return thresholds.add(selection.count_rows(plan, rows) for rows in eligible)
 
 
-def write_selection(path: str, plan: Plan, out: str, sources: Sources) -> str:
+def write_selection(path: str, plan: SelectionPlan, out: str, sources: Sources) -> str:
     """Write the selection of one score file, under the same name; returns its path."""
     target = files.join(out, files.name_of(path))
     if files.exists(target):
@@ -173,7 +175,7 @@ def write_selection(path: str, plan: Plan, out: str, sources: Sources) -> str:
     return target
 
 
-def write_subset(subset: Subset, plan: Plan, selected: Iterable[str], out: str) -> Iterator[str]:
+def write_subset(subset: Subset, plan: SelectionPlan, selected: Iterable[str], out: str) -> Iterator[str]:
     """Write a subset's Parquet, in the order of the score files, and its npy, sorted; yields both paths."""
     path = files.join(out, subset.folder, subset.name)
     with tables.table_writer(tables.SUBSET, f"{path}.parquet") as write:
@@ -187,7 +189,7 @@ def write_subset(subset: Subset, plan: Plan, selected: Iterable[str], out: str) 
     yield from (f"{path}.parquet", npy)
 
 
-def _members(subset: Subset, plan: Plan, selected: Iterable[str]) -> Iterator[pa.Table]:
+def _members(subset: Subset, plan: SelectionPlan, selected: Iterable[str]) -> Iterator[pa.Table]:
     for path in selected:
         for batch in tables.iter_batches(path, tables.SELECTION, [*tables.SUBSET.columns, "sample_rank"]):
             quantiles, samples = (

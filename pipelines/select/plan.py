@@ -1,4 +1,4 @@
-"""What is to be selected and how far it is known: the plan that a selection's passes hand on to one another.
+"""What is to be selected and how far it is known: the plan that a selection's scans hand on to one another.
 
 Subsets are cuts of the ranking by quality. A sample is drawn from a pool, which is all eligible pairs or the top
 q% of them: in equal shares from 20 strata, the equal slices of the pool's ranking, and within a stratum by the
@@ -55,14 +55,14 @@ def subsets_of(options: SelectOptions) -> list[Subset]:
     return [*tops, *samples, *combined]
 
 
-def most_passes(options: SelectOptions) -> int:
-    """After how many passes everything is known, whatever the rows."""
+def most_scans(options: SelectOptions) -> int:
+    """After how many scans everything is known, whatever the rows."""
     return QUALITY_DIGITS + (DRAWING_DIGITS if options.sizes or options.combinations else 0)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The selection as far as it is known between two passes."""
+class SelectionPlan:
+    """The selection as far as it is known between two scans."""
 
     options: SelectOptions
     bins: np.ndarray | None = None
@@ -121,7 +121,7 @@ class Plan:
         return self.pools.index(percent) * STRATA
 
 
-def count_rows(plan: Plan, rows: Scored) -> Histogram:
+def count_rows(plan: SelectionPlan, rows: Scored) -> Histogram:
     """What the plan's next step must know of some eligible rows."""
     if plan.bins is None:
         return thresholds.count(_first_digits(rows.keys)[:, None], None, [new_cut(0, 1)])
@@ -134,7 +134,7 @@ def count_rows(plan: Plan, rows: Scored) -> Histogram:
     )
 
 
-def advance(plan: Plan, histogram: Histogram) -> Plan:
+def advance(plan: SelectionPlan, histogram: Histogram) -> SelectionPlan:
     """The plan after a pass over all rows; a finished one stays as it is.
 
     Raises InputError when a sample is larger than its pool, or two rows at a border have one key.
@@ -156,7 +156,7 @@ def advance(plan: Plan, histogram: Histogram) -> Plan:
     return plan
 
 
-def segments_of(plan: Plan, rows: Scored) -> np.ndarray:
+def segments_of(plan: SelectionPlan, rows: Scored) -> np.ndarray:
     """int64[N]: in which segment between the cuts of the ranking each row lies; 0 is the best.
 
     Uids are looked at where a row's score is just a border's.
@@ -172,7 +172,7 @@ def segments_of(plan: Plan, rows: Scored) -> np.ndarray:
     return segments
 
 
-def quantile_ranks(plan: Plan, rows: Scored) -> np.ndarray:
+def quantile_ranks(plan: SelectionPlan, rows: Scored) -> np.ndarray:
     """float64[N] in [0, 1): the share of the eligible pairs that rank above.
 
     Interpolated within the 65,536 bins of similarity (1/128 of a power of two wide each), then held between
@@ -188,7 +188,7 @@ def quantile_ranks(plan: Plan, rows: Scored) -> np.ndarray:
     return np.clip(rank, plan.starts[segments], ends[segments] - 1) / plan.rows
 
 
-def members(plan: Plan, subset: Subset, quantile_rank: np.ndarray, sample_rank: np.ndarray) -> np.ndarray:
+def members(plan: SelectionPlan, subset: Subset, quantile_rank: np.ndarray, sample_rank: np.ndarray) -> np.ndarray:
     """bool[N]: which rows are of the subset, by their columns of the selection table, float64[N] each.
 
     The quantile_rank of a row that is not eligible is NaN.
@@ -213,7 +213,7 @@ def strata_ends(rows: int) -> list[int]:
     return list(accumulate(thresholds.equal_shares(rows, STRATA)))
 
 
-def _count_quality(plan: Plan, rows: Scored) -> Histogram:
+def _count_quality(plan: SelectionPlan, rows: Scored) -> Histogram:
     """Count among the rows alone that share the digits of a border."""
     depth, prefixes = _depth(plan.quality), thresholds.open_prefixes(plan.quality)
     if depth == 1:
@@ -248,13 +248,13 @@ def _quality_cuts(options: SelectOptions, rows: int) -> tuple[Cut, ...]:
     return tuple(new_cut(0, rank) for rank in sorted(ranks))
 
 
-def _drawing_cuts(plan: Plan) -> tuple[Cut, ...]:
+def _drawing_cuts(plan: SelectionPlan) -> tuple[Cut, ...]:
     samples = [subset for subset in subsets_of(plan.options) if subset.size]
     shares = {each for sample in samples for each in _shares_by_group(plan, sample).items()}
     return tuple(new_cut(group, share) for group, share in sorted(shares))
 
 
-def _shares_by_group(plan: Plan, sample: Subset) -> dict[int, int]:
+def _shares_by_group(plan: SelectionPlan, sample: Subset) -> dict[int, int]:
     """How many pairs a sample takes of each stratum of its pool, by the stratum's group."""
     return dict(enumerate(thresholds.equal_shares(sample.size or 0, STRATA), plan.first_group(sample.percent)))
 
@@ -266,7 +266,7 @@ def _refuse_one_uid(cuts: tuple[Cut, ...]) -> None:
             raise InputError(f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows")
 
 
-def _refuse_one_hash(plan: Plan) -> None:
+def _refuse_one_hash(plan: SelectionPlan) -> None:
     """Of a billion pairs two at one sample's border have one 53-bit hash in one of ten million selections."""
     for cut in plan.drawing or ():
         if cut.missing and len(cut.digits) == DRAWING_DIGITS:

@@ -1,4 +1,4 @@
-"""Exact order statistics over any number of rows, in passes that hold histograms alone: a radix selection.
+"""Exact order statistics over any number of rows, in scans that hold histograms alone: a radix selection.
 
 A row's key is a string of 16-bit digits, most significant first; smaller keys come first.
 
@@ -10,10 +10,10 @@ that share the digits which a cut has found so far; summed over all rows, the hi
 cut's border lies.
 
     rank = 5      digit 0: bins  0  1  2        take bins 0 whole (2), 3 of the 4 in bin 1
-                         counts  2  4  3        next pass: digit 1 among rows whose digit 0 is 1
+                         counts  2  4  3        next scan: digit 1 among rows whose digit 0 is 1
 
 A cut is resolved as soon as a bin is taken whole. No two rows have one quality key, so that happens at the
-last digit at the latest; unless thousands of scores are equal, it happens within two or three passes. Ties go
+last digit at the latest; unless thousands of scores are equal, it happens within two or three scans. Ties go
 to the smaller uid. Everything here is a pure function on numpy arrays; `clipsieve.pipelines.select.job` carries it
 out over files.
 """

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipsieve.pipelines.shards.ends import Ends, class_of, end_name, rows_of
+from clipsieve.pipelines.shards.outcome_counts import OutcomeCounts, class_of, end_name, rows_of
 from clipsieve.pipelines.shards.tars import TarWriter
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
@@ -36,7 +36,7 @@ _GROUP_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RowOutcome:
     """How one row ended."""
 
     columns: dict[str, Any]
@@ -78,9 +78,9 @@ class ShardWriter:
         self._format = image_format
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
-        self.ends = Ends()
+        self.ends = OutcomeCounts()
 
-    def write(self, rows: pa.Table, outcomes: Sequence[Outcome]) -> None:
+    def write(self, rows: pa.Table, outcomes: Sequence[RowOutcome]) -> None:
         """Add the next rows, and the images of those that have one.
 
         ``rows`` holds `INPUT_COLUMNS` and what passes through, ``outcomes`` how each of them ended.
@@ -170,7 +170,7 @@ def write_stats(folder: str, name: str, stats: ShardStats) -> None:
     files.write_bytes(stats_path(folder, name), json.dumps(asdict(stats), indent=4).encode())
 
 
-def count_ends(ends: Ends) -> dict[str, Any]:
+def count_ends(ends: OutcomeCounts) -> dict[str, Any]:
     """The fields of `ShardStats` that count a shard's rows by how they ended."""
     classes: Counter[str] = Counter()
     for name, rows in ends.items():

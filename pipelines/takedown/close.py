@@ -16,7 +16,7 @@ from clipsieve.pipelines.download.passes import shards_by_pass
 from clipsieve.pipelines.engine.parts import Part, folder_digest, part_of, read_parts, selection_counts, write_parts
 from clipsieve.pipelines.filters.verdicts import count_waterfall, filter_counts
 from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
-from clipsieve.pipelines.takedown.plan import Plan
+from clipsieve.pipelines.takedown.plan import TakedownPlan
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.counts import Counts, DedupCounts, MemberCounts, ReshardCounts, ScoreCounts, SelectionCounts
 from clipsieve.schemas.manifest import Manifest
@@ -37,7 +37,7 @@ class Contents:
     """The digests of `Manifest.earlier`."""
 
 
-def contents_of(made: Made, plan: Plan) -> Contents:
+def contents_of(made: Made, plan: TakedownPlan) -> Contents:
     """List anew what a folder of pairs holds, and count and digest it; ``made`` is as it was before."""
     if made.manifest.stage == "download":
         return _downloaded(made.path, made.manifest)

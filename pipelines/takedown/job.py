@@ -17,9 +17,9 @@ from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.pairs.table import open_pairs
 from clipsieve.pipelines.takedown import plan as planning
 from clipsieve.pipelines.takedown.close import Contents, contents_of
-from clipsieve.pipelines.takedown.plan import Plan
-from clipsieve.pipelines.takedown.rows import blank_file, take_from_file
+from clipsieve.pipelines.takedown.plan import TakedownPlan
 from clipsieve.pipelines.takedown.shards import take_from_resharded, take_from_shard
+from clipsieve.pipelines.takedown.tables import blank_file, take_from_file
 from clipsieve.schemas import files, manifest
 from clipsieve.schemas.counts import DownloadCounts, ReshardCounts, ScoreCounts
 from clipsieve.schemas.errors import InputError
@@ -31,7 +31,7 @@ from clipsieve.schemas.stages import Holds
 from clipsieve.schemas.threads import map_ahead
 
 
-def run(run_dir: str, opt_out: str, dry_run: bool = False) -> Plan:
+def run(run_dir: str, opt_out: str, dry_run: bool = False) -> TakedownPlan:
     """Remove the pairs that the file ``opt_out`` lists from every folder of the run; returns what that was.
 
     In the shards their rows stay as a uid that failed with ``opted_out``; all else goes: images, captions, URLs,
@@ -47,7 +47,7 @@ def run(run_dir: str, opt_out: str, dry_run: bool = False) -> Plan:
         return _take_down(run_dir, listed, dry_run)
 
 
-def _take_down(run_dir: str, listed: OptOut, dry_run: bool) -> Plan:
+def _take_down(run_dir: str, listed: OptOut, dry_run: bool) -> TakedownPlan:
     found, plan = read_run(run_dir), planning.read_plan(run_dir)
     if plan is not None and plan.opt_out != listed.digest:
         raise InputError(f"{run_dir}: a takedown of another list is half done there; run that to its end first")
@@ -65,7 +65,7 @@ def _take_down(run_dir: str, listed: OptOut, dry_run: bool) -> Plan:
     return plan
 
 
-def _carry_out(run: Run, plan: Plan) -> None:
+def _carry_out(run: Run, plan: TakedownPlan) -> None:
     uids = planning.read_uids(run.path)
     pending = [made for made in run.made if made.name in plan.touched and not _is_closed(made.manifest, plan)]
     for made in pending:
@@ -106,7 +106,7 @@ def _take_from_inputs(made: Made, uids: np.ndarray) -> None:
     files.remove(files.join(made.path, "_pairs"))
 
 
-def _close(run_dir: str, plan: Plan) -> None:
+def _close(run_dir: str, plan: TakedownPlan) -> None:
     """Write what each folder holds now into its manifest, and into those after it the digests that it has now."""
     now: list[Made] = []
     replaced: dict[str, str] = {}
@@ -133,7 +133,7 @@ def _with_inputs(made: Manifest, replaced: Mapping[str, str]) -> Manifest:
     return made.model_copy(update={"inputs": inputs, "subsets": subsets})
 
 
-def _is_closed(made: Manifest, plan: Plan) -> bool:
+def _is_closed(made: Manifest, plan: TakedownPlan) -> bool:
     """Whether this takedown has ended in a folder."""
     return bool(made.complete and made.takedowns and made.takedowns[-1].begun_at == plan.begun_at)
 
@@ -146,7 +146,7 @@ def _with_contents(made: Manifest, contents: Contents) -> Manifest:
     return made.model_copy(update={"counts": contents.counts, "digest": contents.digest, "earlier": earlier})
 
 
-def _record(made: Made, plan: Plan) -> Takedown:
+def _record(made: Made, plan: TakedownPlan) -> Takedown:
     states = [made.manifest, *made.manifest.earlier]
     return Takedown(
         opt_out=plan.opt_out,
@@ -158,19 +158,19 @@ def _record(made: Made, plan: Plan) -> Takedown:
     )
 
 
-def _replaced(made: Made, plan: Plan) -> dict[str, str]:
+def _replaced(made: Made, plan: TakedownPlan) -> dict[str, str]:
     """The digests by which a closed folder and its files were known before -> those that they have now."""
     states = [str(state.digest) for state in (made.manifest, *made.manifest.earlier)]
     of_files = [files.sha256_file(files.join(made.path, files.name_of(path))) for path in _inputs(made, plan)]
     return dict(zip(made.manifest.takedowns[-1].digests, [*states, *of_files], strict=True))
 
 
-def _inputs(made: Made, plan: Plan) -> list[str]:
+def _inputs(made: Made, plan: TakedownPlan) -> list[str]:
     """The touched files of a folder that may have been an input by themselves."""
     return [path for path in plan.digests if path.startswith(f"{made.name}/")]
 
 
-def _left_out(made: Made, changed: Manifest, plan: Plan, now: Sequence[Made]) -> dict[str, int]:
+def _left_out(made: Made, changed: Manifest, plan: TakedownPlan, now: Sequence[Made]) -> dict[str, int]:
     """The counts of pairs that a stage left out and that have gone from where it read them, too."""
     counts = made.manifest.counts
     if isinstance(counts, ScoreCounts) and counts.opted_out is not None:

@@ -31,7 +31,7 @@ BLOCK_UIDS = 1 << 20
 _FOLDER, _PLAN_NAME, _UIDS_NAME = "_takedown", "plan.json", "uids.npy"
 
 
-class Plan(BaseModel):
+class TakedownPlan(BaseModel):
     """A takedown as it was decided."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,7 +82,7 @@ def named_uids(run: Run, listed: OptOut) -> np.ndarray:
     return np.unique(np.concatenate(found))
 
 
-def make_plan(run: Run, uids: np.ndarray, listed: OptOut) -> Plan:
+def make_plan(run: Run, uids: np.ndarray, listed: OptOut) -> TakedownPlan:
     """Look through every file of the run for the pairs ``uids``, bytes[N] of 16, ascending."""
     held = {made.name: _look_through(made, uids) for made in run.with_pairs}
     own = {name: _distinct(holds.uids for holds in of_units.values()) for name, of_units in held.items()}
@@ -91,7 +91,7 @@ def make_plan(run: Run, uids: np.ndarray, listed: OptOut) -> Plan:
         for name, of_units in held.items()
         if len(own[name])
     }
-    return Plan(
+    return TakedownPlan(
         opt_out=listed.digest,
         begun_at=manifest.now(),
         pairs=len(_distinct(own.values())),
@@ -106,18 +106,18 @@ def make_plan(run: Run, uids: np.ndarray, listed: OptOut) -> Plan:
     )
 
 
-def write_plan(run_dir: str, plan: Plan, uids: np.ndarray) -> None:
+def write_plan(run_dir: str, plan: TakedownPlan, uids: np.ndarray) -> None:
     """Write both, the plan last: where it is, the takedown has begun."""
     write_members(uids, files.join(run_dir, _FOLDER, _UIDS_NAME))
     files.write_bytes(_plan_path(run_dir), plan.model_dump_json(indent=1).encode() + b"\n")
 
 
-def read_plan(run_dir: str) -> Plan | None:
+def read_plan(run_dir: str) -> TakedownPlan | None:
     """The plan of a takedown that was begun and has not ended; None where there is none."""
     if not files.exists(_plan_path(run_dir)):
         return None
     try:
-        return Plan.model_validate_json(files.read_bytes(_plan_path(run_dir)))
+        return TakedownPlan.model_validate_json(files.read_bytes(_plan_path(run_dir)))
     except ValidationError as error:
         raise InputError(f"{_plan_path(run_dir)}: not the plan of a takedown ({error.errors()[0]['msg']})") from error
 

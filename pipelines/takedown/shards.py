@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from clipsieve.pipelines.shards.ends import Ends, end_name
+from clipsieve.pipelines.shards.outcome_counts import OutcomeCounts, end_name
 from clipsieve.pipelines.shards.tars import end_of_archive
 from clipsieve.pipelines.shards.writer import count_ends, read_stats, stats_path, write_stats
 from clipsieve.schemas import files, tables
@@ -57,7 +57,7 @@ def take_from_shard(folder: str, name: str, uids: np.ndarray, is_last_pass: bool
         tar_xxh3 = files.xxh3_file(files.join(folder, f"{name}.tar"))
     else:
         return
-    ends = Ends(map(end_name, blanked["error_class"].to_pylist(), blanked["http_status"].to_pylist()))
+    ends = OutcomeCounts(map(end_name, blanked["error_class"].to_pylist(), blanked["http_status"].to_pylist()))
     counted = replace(stats, **count_ends(ends))
     write_stats(folder, name, replace(counted, tar_xxh3=tar_xxh3, rows_digest=tables.content_digest(path)))
 

@@ -6,10 +6,10 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from clipsieve.pipelines.takedown.plan import Plan
+from clipsieve.pipelines.takedown.plan import TakedownPlan
 
 
-def show(plan: Plan, run_dir: str, dry_run: bool) -> Group:
+def show(plan: TakedownPlan, run_dir: str, dry_run: bool) -> Group:
     """What ``plan`` removes, or with ``dry_run`` would, as a table of folders and a few lines."""
     if not plan.touched:
         return Group(f"{escape(run_dir)}: holds no pair that the list names; nothing to take down")

@@ -32,7 +32,7 @@ _Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedSelection:
     """A whole selection, best pair first; 36 bytes a pair."""
 
     uids: np.ndarray
@@ -56,7 +56,7 @@ class Ranked:
         return f"{self.selected_from:,}" + (f" but {gone:,} taken down since" if gone else "")
 
 
-def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
+def check_selection(folder: str, scores: str) -> tuple[Check, RankedSelection]:
     """What `select` wrote for every pair; held against the folder ``scores`` where that is there."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
@@ -83,7 +83,7 @@ def check_selection(folder: str, scores: str) -> tuple[Check, Ranked]:
     return Check("selection", f"{pairs:,} pairs, exactly those scored, with their similarity, in order"), ranked
 
 
-def check_subsets(folder: str, ranked: Ranked) -> Check:
+def check_subsets(folder: str, ranked: RankedSelection) -> Check:
     """``topQ`` are the ⌊N·Q/100⌋ best pairs, ties to the smaller uid; where takedowns removed some, those left."""
     found = finished_manifest(folder)
     expect_parts(folder, found)
@@ -103,7 +103,7 @@ def check_subsets(folder: str, ranked: Ranked) -> Check:
     )
 
 
-def check_samples(folder: str, ranked: Ranked) -> Check:
+def check_samples(folder: str, ranked: RankedSelection) -> Check:
     """A sample takes as many pairs of each twentieth of its pool's ranking, those of the smallest hash; where takedowns
     removed some of them, those left."""
     found = finished_manifest(folder)
@@ -121,7 +121,7 @@ def check_samples(folder: str, ranked: Ranked) -> Check:
     return Check("samples", f"{', '.join(counts)}: exact, nested, in equal shares of every stratum of quality")
 
 
-def _draw(ranked: Ranked, pool: int, size: int, members: np.ndarray) -> Iterator[np.ndarray]:
+def _draw(ranked: RankedSelection, pool: int, size: int, members: np.ndarray) -> Iterator[np.ndarray]:
     """The places of a sample's pairs by stratum. Each has its share of them; where pairs of it are gone, as many as
     ``members``, bytes[M] of 16, ascending, has, but no fewer than if all of them had been drawn."""
     end = 0
@@ -134,7 +134,7 @@ def _draw(ranked: Ranked, pool: int, size: int, members: np.ndarray) -> Iterator
         yield stratum[np.lexsort((ranked.uids[stratum], ranked.hashes[stratum]))[:drawn]]
 
 
-def _check_members(folder: str, name: str, ranked: Ranked, places: np.ndarray) -> None:
+def _check_members(folder: str, name: str, ranked: RankedSelection, places: np.ndarray) -> None:
     """A subset's npy and Parquet hold the pairs at ``places`` of the ranking, with their similarity."""
     npy, parquet = files.join(folder, f"{name}.npy"), files.join(folder, f"{name}.parquet")
     places = places[np.argsort(ranked.uids[places])]
@@ -150,7 +150,7 @@ def _check_members(folder: str, name: str, ranked: Ranked, places: np.ndarray) -
 
 
 def _read(path: str, seed: int) -> tuple[_Rows, np.ndarray]:
-    """The eligible rows of a selection file, as the columns of `Ranked`, and the uids of the others, bytes[M] of 16."""
+    """The eligible rows of a file, as the columns of `RankedSelection`, and the uids of the others, bytes[M] of 16."""
     rows = tables.read_table(path, tables.SELECTION)
     uids = uid_bytes(rows["uid"])
     hashes = hash_of(uids, seed)
@@ -163,12 +163,12 @@ def _read(path: str, seed: int) -> tuple[_Rows, np.ndarray]:
     return rows_of, as_strings(uids)[~is_eligible]
 
 
-def _rank(pieces: list[_Rows], found: Manifest) -> Ranked:
+def _rank(pieces: list[_Rows], found: Manifest) -> RankedSelection:
     uids, similarity, quantile, hashes = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
     order = np.lexsort((uids, -similarity))
     before = found.takedowns[0].counts if found.takedowns else None
     first = before.eligible if isinstance(before, SelectionCounts) else len(uids)
-    return Ranked(uids[order], similarity[order], quantile[order], hashes[order], first)
+    return RankedSelection(uids[order], similarity[order], quantile[order], hashes[order], first)
 
 
 def _compare_with_scores(paths: list[str], scores: str, score_column: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clipsieve.pipelines.images.process import ProcessedImage, process_image
-from clipsieve.pipelines.shards.writer import Outcome, open_shard
+from clipsieve.pipelines.shards.writer import RowOutcome, open_shard
 from clipsieve.schemas import tables
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.uid import uid_of
@@ -60,7 +60,7 @@ def planted(tmp_path):
             "uid": [UIDS[name] for name in names],
         }
         outcomes = [
-            Outcome({"status": "success", "sha256": digest, "phash": image.phash}, image.image)
+            RowOutcome({"status": "success", "sha256": digest, "phash": image.phash}, image.image)
             for digest, image in zip(digests, made, strict=True)
         ]
         with open_shard(str(tmp_path / "shards"), shard, pa.schema([]), 0) as writer:

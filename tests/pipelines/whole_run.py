@@ -20,6 +20,7 @@ from clipsieve.pipelines.reshard import job as reshard
 from clipsieve.pipelines.score import job as score
 from clipsieve.pipelines.select import job as select
 from clipsieve.pipelines.takedown import job as takedown
+from clipsieve.pipelines.takedown.plan import TakedownPlan
 from clipsieve.schemas import manifest
 from clipsieve.schemas.counts import Counts
 from clipsieve.schemas.options import (
@@ -65,7 +66,7 @@ class Run:
     def gone(self) -> set[str]:
         return {self.uid(row) for row in LISTED}
 
-    def take_down(self) -> takedown.Plan:
+    def take_down(self) -> TakedownPlan:
         return takedown.run(str(self.folder), str(self.listed))
 
     def copy(self, to: Path) -> Run:

@@ -16,8 +16,8 @@ from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.checkpoint import (
     CheckpointWriter,
-    Origin,
     Progress,
+    RunOrigin,
     drop_checkpoints,
     folder_of,
     kept_of,
@@ -29,7 +29,7 @@ from clipsieve.training.scale import distribute
 from clipsieve.training.strategies.registry import make_strategy
 from clipsieve.training.towers.tower import build_model, load_tower
 
-ORIGIN = Origin(recipe={"samples": 120}, inputs={"shards": "ab"}, code="1234", data={"stage": "download"})
+ORIGIN = RunOrigin(recipe={"samples": 120}, inputs={"shards": "ab"}, code="1234", data={"stage": "download"})
 
 
 @pytest.fixture(params=["adamw", "adafactor"])
@@ -133,7 +133,7 @@ def test_a_checkpoint_says_what_it_was_trained_on(make, tmp_path):
     save(tmp_path, make(0), Progress(steps=1))
     content = Path(folder_of(str(tmp_path)), "00000001.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["clipsieve"]
-    assert Origin(**json.loads(header)["origin"]) == ORIGIN
+    assert RunOrigin(**json.loads(header)["origin"]) == ORIGIN
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-7], lambda _: b"", lambda _: pickle.dumps({"steps": 1})])

@@ -44,7 +44,8 @@ def start(shards, tower_file):
     for process in running:
         process.kill()
         process.wait()
-        process.stderr.close()
+        if process.stderr:
+            process.stderr.close()
 
 
 def wait_for(process, step):

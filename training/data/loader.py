@@ -34,7 +34,7 @@ _BATCHES_AHEAD = 2
 _SAMPLES_A_READ = 64
 """Asked of an object store at once by one thread."""
 
-Pair = tuple[np.ndarray, np.ndarray]
+DecodedPair = tuple[np.ndarray, np.ndarray]
 """What is the same in every epoch: uint8[H, W, 3] pixels and int64[L] tokens."""
 
 
@@ -56,7 +56,7 @@ class PairReader:
         self._encode, self._reduce = text_stages(text_mask, tower.model_cfg["text_cfg"])
         self._prepare, self._augments = image_stages([view.augment for view in views], tower.preprocess_cfg)
         self._ranges = RangeReader()
-        self._cache: dict[int, Pair] = {}
+        self._cache: dict[int, DecodedPair] = {}
         self._room = CACHE_BYTES
         self._lock = Lock()
 
@@ -82,7 +82,7 @@ class PairReader:
             pixels, tokens = pixels.pin_memory(), tokens.pin_memory()
         return Batch({view.name: pixels[number] for number, view in enumerate(self._views)}, tokens)
 
-    def _pairs(self, positions: range) -> list[Pair]:
+    def _pairs(self, positions: range) -> list[DecodedPair]:
         """Pixels and tokens, from the cache or decoded; the bytes of all that are missing are asked for at once."""
         indices = self._order.slice(positions.start, positions.stop).tolist()
         pairs = {index: self._cache.get(index) for index in indices}
@@ -91,9 +91,9 @@ class PairReader:
             part = missing[start : start + _SAMPLES_A_READ]
             for index, sample in zip(part, self._fetch(part), strict=True):
                 pairs[index] = self._decode(index, sample)
-        return [cast(Pair, pairs[index]) for index in indices]
+        return [cast(DecodedPair, pairs[index]) for index in indices]
 
-    def _decode(self, index: int, sample: Sample) -> Pair:
+    def _decode(self, index: int, sample: Sample) -> DecodedPair:
         tar = self._tar(index)
         image = decode_sample(sample, tar)
         try:
@@ -104,7 +104,7 @@ class PairReader:
         self._keep(index, pair)
         return pair
 
-    def _keep(self, index: int, pair: Pair) -> None:
+    def _keep(self, index: int, pair: DecodedPair) -> None:
         needed = sum(array.nbytes for array in pair)
         with self._lock:
             if needed <= self._room and index not in self._cache:

@@ -7,17 +7,17 @@ from collections import Counter
 import numpy as np
 
 from clipsieve.evaluation.pages import words
-from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.cuts import SubsetCut
 from clipsieve.evaluation.report.funnel import Loss, funnel
 from clipsieve.evaluation.report.models import ModelRun
-from clipsieve.evaluation.report.pool import Band, Pool
+from clipsieve.evaluation.report.scored_pool import Band, ScoredPool
 from clipsieve.schemas.counts import DownloadCounts, TrainCounts
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.outcomes import ErrorClass
 from clipsieve.schemas.training_data import TrainingData, WeightedSubset
 
-POOL = Pool(Counter(too_small=3), np.zeros(1), (Band(40, 0, 0, ()), Band(57, 0, 0, ())), ())
+POOL = ScoredPool(Counter(too_small=3), np.zeros(1), (Band(40, 0, 0, ()), Band(57, 0, 0, ())), ())
 DOWNLOAD = DownloadCounts(
     rows=120,
     duplicates=4,
@@ -26,7 +26,7 @@ DOWNLOAD = DownloadCounts(
     failed_to_resize=3,
     errors={ErrorClass.TIMEOUT: 3, ErrorClass.HTTP_ERROR: 10, ErrorClass.DECODE_ERROR: 3},
 )
-CUT = Cut("top40", 40.0, 38, 0.5, "0" * 32)
+CUT = SubsetCut("top40", 40.0, 38, 0.5, "0" * 32)
 
 
 def _model(name, subset, pairs):

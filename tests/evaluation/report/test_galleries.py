@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipsieve.evaluation.report.cuts import read_cuts
 from clipsieve.evaluation.report.galleries import CAPTION_CHARS, make_cards, shorten, thumbnail
-from clipsieve.evaluation.report.pool import read_pool
+from clipsieve.evaluation.report.scored_pool import read_pool
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.samples import iter_samples

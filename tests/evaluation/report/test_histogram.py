@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsieve.evaluation.report.cuts import Cut
-from clipsieve.evaluation.report.histogram import Histogram, Stop, count_fine, for_drawing, occupied, stops
+from clipsieve.evaluation.report.cuts import SubsetCut
+from clipsieve.evaluation.report.histogram import SimilarityHistogram, Stop, count_fine, for_drawing, occupied, stops
 
 SIMILARITIES = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=60).map(
     lambda values: np.array(values, np.float32).astype(np.float64)
@@ -34,7 +34,7 @@ def test_the_first_stop_keeps_all_and_the_last_none(similarity):
 def test_cuts_stand_among_the_borders_and_counts_never_rise(similarity, data):
     ranked = np.sort(similarity)[::-1]
     sizes = data.draw(st.lists(st.integers(1, len(ranked)), max_size=4, unique=True))
-    cuts = [Cut(f"top{k}", k, k, float(ranked[k - 1]), "f" * 32) for k in sizes]
+    cuts = [SubsetCut(f"top{k}", k, k, float(ranked[k - 1]), "f" * 32) for k in sizes]
     places = stops(occupied(count_fine(similarity)), cuts)
     assert {stop.cut: stop.kept for stop in places if stop.cut} == {f"top{k}": k for k in sizes}
     kept, at = [stop.kept for stop in places], [stop.similarity for stop in places]
@@ -52,9 +52,9 @@ def test_bars_hold_every_pair_over_the_same_range(similarity):
 
 
 def test_by_hand():
-    histogram = Histogram(0.25, 0.25, (1, 0, 2))
-    assert histogram.merged(2) == Histogram(0.25, 0.5, (1, 2))
-    cut = Cut("top40", 40, 1, 0.875, "0" * 32)
+    histogram = SimilarityHistogram(0.25, 0.25, (1, 0, 2))
+    assert histogram.merged(2) == SimilarityHistogram(0.25, 0.5, (1, 2))
+    cut = SubsetCut("top40", 40, 1, 0.875, "0" * 32)
     assert stops(histogram, [cut]) == (
         Stop(0.25, 3),
         Stop(0.5, 2),

@@ -15,7 +15,7 @@ import sys
 from clipsieve import pipelines
 import apache_beam as beam
 from failing import fail
-from clipsieve.pipelines.engine import runner as engine
+from clipsieve.pipelines.engine import runner
 
 tasks, *kinds = sys.argv[1:]
 for kind in kinds:
@@ -23,7 +23,7 @@ for kind in kinds:
         sys.executable = "/bin/false"
     elements = [(0, kind), (1, kind)]  # one for each of two workers
     try:
-        engine.run_job(lambda p: p | beam.Create(elements) | beam.GroupByKey() | beam.Map(fail), int(tasks))
+        runner.run_job(lambda p: p | beam.Create(elements) | beam.GroupByKey() | beam.Map(fail), int(tasks))
     except Exception as error:
         print(type(error).__name__, "|", *str(error).splitlines()[-1:], "|", "a bug" in str(error))
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipsieve.pipelines.filters.pool import Pool
+from clipsieve.pipelines.filters.columns import PairColumns
 from clipsieve.pipelines.filters.registry import NAMED, SETS, parse_rules
 from clipsieve.pipelines.filters.top import Top
 from clipsieve.schemas.errors import InputError
@@ -33,7 +33,7 @@ def test_a_rule_that_stands_there_twice_is_one() -> None:
 
 def test_every_name_is_a_rule_that_can_be_used() -> None:
     for rule in parse_rules([*SETS, *NAMED]):
-        rule.judge.check(Pool("shards"))
+        rule.judge.check(PairColumns("shards"))
     assert set(NAMED) == {name for members in SETS.values() for name in members}
 
 
@@ -72,4 +72,4 @@ def test_what_is_no_rule_is_refused(texts: list[str], message: str) -> None:
 def test_values_that_a_rule_cannot_take_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         for rule in parse_rules([text]):
-            rule.judge.check(Pool("shards"))
+            rule.judge.check(PairColumns("shards"))

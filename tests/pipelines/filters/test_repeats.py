@@ -13,7 +13,7 @@ from apache_beam.pvalue import AsSingleton
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from clipsieve.pipelines.filters import repeats
-from clipsieve.pipelines.filters.pool import Pool
+from clipsieve.pipelines.filters.columns import PairColumns
 from clipsieve.pipelines.filters.repeats import RepeatedCaption, RepeatedImage, find_repeated, pair_hashes
 from clipsieve.schemas.errors import InputError
 from tests.pipelines.filters.filter_pool import pair, write_pool
@@ -21,7 +21,7 @@ from tests.pipelines.filters.filter_pool import pair, write_pool
 ROWS = 600
 
 
-def _pool(tmp_path: Path, files: int) -> tuple[list[dict], list[str], Pool]:
+def _pool(tmp_path: Path, files: int) -> tuple[list[dict], list[str], PairColumns]:
     """Few captions, in two spellings, on few images, some of which are unknown."""
     draw = np.random.default_rng(0)
     rows = []
@@ -31,10 +31,10 @@ def _pool(tmp_path: Path, files: int) -> tuple[list[dict], list[str], Pool]:
         sha256 = None if number % 50 == 0 else hashlib.sha256(str(image).encode()).hexdigest()
         rows.append(pair(number, caption=spelled, sha256=sha256))
     scores, shards = write_pool(tmp_path, rows, files)
-    return rows, sorted(str(path) for path in Path(scores).glob("*.parquet")), Pool(shards)
+    return rows, sorted(str(path) for path in Path(scores).glob("*.parquet")), PairColumns(shards)
 
 
-def _rejected(judge: repeats.Repeated, paths: list[str], pool: Pool, out: Path) -> list[bool]:
+def _rejected(judge: repeats.Repeated, paths: list[str], pool: PairColumns, out: Path) -> list[bool]:
     """What a survey and then the judge say, over all files."""
     found = out / "found"
 
@@ -83,4 +83,4 @@ def test_blocks_of_a_bucket_may_come_in_any_order() -> None:
 def test_a_digest_that_is_none_is_refused(tmp_path: Path) -> None:
     scores, shards = write_pool(tmp_path, [pair(1, sha256="abc")], files=1)
     with pytest.raises(InputError, match="column 'sha256' holds a value that is not 64 hex digits"):
-        pair_hashes(Pool(shards).read(f"{scores}/00000.parquet", RepeatedCaption.columns))
+        pair_hashes(PairColumns(shards).read(f"{scores}/00000.parquet", RepeatedCaption.columns))

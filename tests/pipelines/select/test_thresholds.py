@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from clipsieve.pipelines.select import plan as selection
 from clipsieve.pipelines.select import thresholds
-from clipsieve.pipelines.select.plan import Plan
+from clipsieve.pipelines.select.plan import SelectionPlan
 from clipsieve.pipelines.select.scored import Scored
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import SelectOptions
@@ -44,9 +44,9 @@ def uids_of(kind: str, rows: int) -> list[str]:
     return [f"{(row << shift if shift else row) % (1 << 128):032x}" for row in range(rows)][::-1]
 
 
-def plan_for(options: SelectOptions, pieces: Iterable[Scored]) -> tuple[Plan, int]:
+def plan_for(options: SelectOptions, pieces: Iterable[Scored]) -> tuple[SelectionPlan, int]:
     """The finished plan, and how many passes it took; where it needs no uids it is given none."""
-    plan, passes, pieces = Plan(options), 0, list(pieces)
+    plan, passes, pieces = SelectionPlan(options), 0, list(pieces)
     nameless = [replace(rows, uids=pa.nulls(len(rows.uids), pa.string())) for rows in pieces]
     while not plan.finished:
         given_rows = pieces if plan.needs_uids else nameless
@@ -70,7 +70,7 @@ def as_scored(uids: pa.Array, similarity: np.ndarray) -> Scored:
     return Scored(uids, similarity, none, none)
 
 
-def members_of(plan: Plan, rows: Scored) -> dict[str, np.ndarray]:
+def members_of(plan: SelectionPlan, rows: Scored) -> dict[str, np.ndarray]:
     """By its name, the rows of each subset and sample, from the two ranks of the selection table."""
     ranks = selection.quantile_ranks(plan, rows) if len(rows.similarity) else np.zeros(0)
     drawn = thresholds.unit_interval(thresholds.hash_of(rows.raw_uids, plan.options.seed))
@@ -84,7 +84,7 @@ def test_top_fractions_are_those_of_a_plain_sort(values: list[float], kind: str,
     rows = scored(values, kind)
     options = SelectOptions(fractions=tuple(fractions))
     plan, passes = plan_for(options, [rows])
-    assert passes <= selection.most_passes(options)
+    assert passes <= selection.most_scans(options)
     order = ranking(rows)
     for name, members in members_of(plan, rows).items():
         wanted = order[: len(values) * round(float(name.removeprefix("top")) * 100) // 10_000]
@@ -104,7 +104,7 @@ def test_samples_are_exact_nested_and_in_equal_shares(values: list[float], kind:
     combined = tuple(f"top{percent:g}_{size}" for percent in (40, 77.77) for size in sizes[percent])
     options = SelectOptions(fractions=(), sizes=tuple(sizes[100]), combinations=combined, seed=3)
     plan, passes = plan_for(options, [rows])
-    assert passes <= selection.most_passes(options)
+    assert passes <= selection.most_scans(options)
     order, members = ranking(rows), members_of(plan, rows)
     for percent, pool in pools.items():
         before: set[int] = set()
@@ -312,15 +312,15 @@ def test_one_hash_at_the_border_of_a_sample_is_refused(apart: int, is_refused: b
 
 
 def test_passes_are_the_digits_of_the_keys() -> None:
-    assert selection.most_passes(SelectOptions(fractions=(20,))) == 10
-    assert selection.most_passes(SelectOptions(sizes=(20,))) == 14
-    assert selection.most_passes(SelectOptions(combinations=("top20_20",))) == 14
+    assert selection.most_scans(SelectOptions(fractions=(20,))) == 10
+    assert selection.most_scans(SelectOptions(sizes=(20,))) == 14
+    assert selection.most_scans(SelectOptions(combinations=("top20_20",))) == 14
 
 
 def test_histograms_stay_small_whatever_the_rows() -> None:
     """20 strata and 10 samples at a pass: bounded by bins, not by rows."""
     options = SelectOptions(sizes=tuple(range(1_000, 11_000, 1_000)))
-    plan, rows = Plan(options), scored(np.linspace(-1, 1, 60_000), "hashed")
+    plan, rows = SelectionPlan(options), scored(np.linspace(-1, 1, 60_000), "hashed")
     while not plan.finished:
         histogram = selection.count_rows(plan, rows)
         assert len(histogram.codes) <= min(60_000, thresholds.DIGIT_BINS * 20 * len(options.sizes))

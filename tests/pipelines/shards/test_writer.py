@@ -11,17 +11,17 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.shards.writer import INPUT_COLUMNS, Outcome, open_shard, read_stats, stats_path
+from clipsieve.pipelines.shards.writer import INPUT_COLUMNS, RowOutcome, open_shard, read_stats, stats_path
 from clipsieve.schemas import tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.outcomes import ErrorClass, Status
 from clipsieve.schemas.samples import iter_samples
 
-SOUND = Outcome({"status": Status.SUCCESS.value, "error_class": None}, b"image " * 100)
+SOUND = RowOutcome({"status": Status.SUCCESS.value, "error_class": None}, b"image " * 100)
 
 
 def failed(error, **more):
-    return Outcome({"status": error.status.value, "error_class": error.value, **more})
+    return RowOutcome({"status": error.status.value, "error_class": error.value, **more})
 
 
 def write(folder, outcomes, extra=None, duplicates=0, at_a_time=100):

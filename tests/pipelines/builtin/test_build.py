@@ -16,18 +16,18 @@ from PIL import Image
 
 from clipsieve.evaluation.datasets.read import read_task
 from clipsieve.evaluation.datasets.task import ClassificationTask, RetrievalTask
-from clipsieve.pipelines.builtin import pool
+from clipsieve.pipelines.builtin import build as pool
 from clipsieve.schemas.samples import iter_samples
 from clipsieve.training.data.plan import plan_samples
 
 LAB = os.environ.get("CLIPSIEVE_LAB_DATA")
 
 
-def picture(number: int, id: str = "tools/thing.png", title: str = "Thing") -> pool.Picture:
+def picture(number: int, id: str = "tools/thing.png", title: str = "Thing") -> pool.PoolPicture:
     """A picture of a few large patches, another for each number."""
     patches = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
     pixels = cv2.resize(patches, (120, 160), interpolation=cv2.INTER_NEAREST)
-    return pool.Picture(id, b"file", title, (title, title.lower()), "Ann", True, True, pixels)
+    return pool.PoolPicture(id, b"file", title, (title, title.lower()), "Ann", True, True, pixels)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The scored pairs of a run: how many are in each quantile band, their histogram, and the pairs to show.
 
-Each selection file becomes a small `Pool` of its own and the pools are merged, so memory is bounded by one
+Each selection file becomes a small `ScoredPool` of its own and the pools are merged, so memory is bounded by one
 file. Bands are bounded by the subsets' last members, not by a threshold alone, which cannot part ties.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipsieve.evaluation.report.cuts import Cut
+from clipsieve.evaluation.report.cuts import SubsetCut
 from clipsieve.evaluation.report.histogram import count_fine
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
@@ -29,7 +29,7 @@ DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True)
-class Pair:
+class ScoredPair:
     """A scored pair; ``file`` is the stem of the score file that holds it."""
 
     uid: str
@@ -48,19 +48,19 @@ class Band:
     declared: int
     """Pairs of which the input says whether their caption was swapped."""
     swapped: int
-    drawn: tuple[Pair, ...]
+    drawn: tuple[ScoredPair, ...]
 
 
 @dataclass(frozen=True)
 class Border:
     """The last pairs that a cut keeps, and the first that it drops, best first."""
 
-    above: tuple[Pair, ...]
-    below: tuple[Pair, ...]
+    above: tuple[ScoredPair, ...]
+    below: tuple[ScoredPair, ...]
 
 
 @dataclass(frozen=True)
-class Pool:
+class ScoredPool:
     """Of C cuts: C + 1 bands from the best down, and C borders."""
 
     rejected: Counter[str]
@@ -78,7 +78,7 @@ class Pool:
         return self.eligible + sum(self.rejected.values())
 
 
-def read_pool(run_dir: str, cuts: Sequence[Cut]) -> Pool:
+def read_pool(run_dir: str, cuts: Sequence[SubsetCut]) -> ScoredPool:
     """The pool of ``run_dir``/selection; InputError when there is none or no pair of it is eligible."""
     folder = files.join(run_dir, "selection")
     paths = files.list_files(folder, ".parquet")
@@ -89,7 +89,7 @@ def read_pool(run_dir: str, cuts: Sequence[Cut]) -> Pool:
     return pool
 
 
-def part_of(selection: pa.Table, swapped: Sequence[bool | None], file: str, cuts: Sequence[Cut]) -> Pool:
+def part_of(selection: pa.Table, swapped: Sequence[bool | None], file: str, cuts: Sequence[SubsetCut]) -> ScoredPool:
     """The pool of one selection table; ``swapped`` is aligned with its rows."""
     repeats = pc.if_else(selection["duplicate_of"].is_valid(), DUPLICATE, None)
     reasons = pc.coalesce(selection["reject_reason"], repeats)
@@ -100,7 +100,7 @@ def part_of(selection: pa.Table, swapped: Sequence[bool | None], file: str, cuts
     ranked = selection.take(pa.array(np.lexsort((uid, -similarity))))
     kept = [int(cut.keeps(similarity, uid).sum()) for cut in cuts]
     edges = [0, *kept, len(uid)]
-    return Pool(
+    return ScoredPool(
         rejected,
         count_fine(similarity),
         tuple(_band(ranked.slice(start, stop - start), file) for start, stop in pairwise(edges)),
@@ -108,7 +108,7 @@ def part_of(selection: pa.Table, swapped: Sequence[bool | None], file: str, cuts
     )
 
 
-def merge(first: Pool, second: Pool) -> Pool:
+def merge(first: ScoredPool, second: ScoredPool) -> ScoredPool:
     """The pool of both; the order does not matter."""
     bands = [
         Band(
@@ -126,20 +126,20 @@ def merge(first: Pool, second: Pool) -> Pool:
         )
         for a, b in zip(first.borders, second.borders, strict=True)
     ]
-    return Pool(first.rejected + second.rejected, first.fine + second.fine, tuple(bands), tuple(borders))
+    return ScoredPool(first.rejected + second.rejected, first.fine + second.fine, tuple(bands), tuple(borders))
 
 
-def by_rank(pair: Pair) -> tuple[float, str]:
+def by_rank(pair: ScoredPair) -> tuple[float, str]:
     """Sort key: best first, ties to the smaller uid."""
     return -pair.similarity, pair.uid
 
 
-def by_draw(pair: Pair) -> tuple[float, str]:
+def by_draw(pair: ScoredPair) -> tuple[float, str]:
     """Sort key: the seeded order in which pairs are drawn."""
     return pair.sample_rank, pair.uid
 
 
-def _read_part(run_dir: str, path: str, cuts: Sequence[Cut]) -> Pool:
+def _read_part(run_dir: str, path: str, cuts: Sequence[SubsetCut]) -> ScoredPool:
     selection = tables.read_table(path, tables.SELECTION)
     name = files.name_of(path)
     swapped = _swapped(files.join(run_dir, "shards", name), selection["uid"])
@@ -172,10 +172,10 @@ def _border(ranked: pa.Table, edge: int, file: str) -> Border:
     return Border(_pairs(above, file), _pairs(below, file))
 
 
-def _pairs(rows: pa.Table, file: str) -> tuple[Pair, ...]:
+def _pairs(rows: pa.Table, file: str) -> tuple[ScoredPair, ...]:
     columns = rows.select(["uid", "similarity", "sample_rank", "swapped"]).to_pylist()
-    return tuple(Pair(**row, file=file) for row in columns)
+    return tuple(ScoredPair(**row, file=file) for row in columns)
 
 
-def _sorted(pairs: tuple[Pair, ...], key: Callable[[Pair], tuple[float, str]]) -> tuple[Pair, ...]:
+def _sorted(pairs: tuple[ScoredPair, ...], key: Callable[[ScoredPair], tuple[float, str]]) -> tuple[ScoredPair, ...]:
     return tuple(sorted(pairs, key=key))

@@ -6,7 +6,7 @@ from collections import Counter
 
 from clipsieve.schemas.outcomes import ErrorClass, Status
 
-Ends = Counter[str]
+OutcomeCounts = Counter[str]
 """Rows by `end_name`; those left out as repeating an earlier row by `DUPLICATES`."""
 
 DUPLICATES = "duplicates"
@@ -25,19 +25,19 @@ def class_of(name: str) -> str:
     return name.partition(" ")[0]
 
 
-def rows_of(ends: Ends) -> int:
+def rows_of(ends: OutcomeCounts) -> int:
     return sum(ends.values())
 
 
-def asked_of(ends: Ends) -> int:
+def asked_of(ends: OutcomeCounts) -> int:
     return rows_of(ends) - ends[DUPLICATES]
 
 
-def failed_of(ends: Ends) -> int:
+def failed_of(ends: OutcomeCounts) -> int:
     return asked_of(ends) - ends[Status.SUCCESS.value]
 
 
-def describe(ends: Ends) -> str:
+def describe(ends: OutcomeCounts) -> str:
     """Shares of the rows asked for: ``81% ok, http_error 404 9%, timeout 3%``, the commonest failures alone."""
     asked = asked_of(ends)
     if not asked:
@@ -45,13 +45,13 @@ def describe(ends: Ends) -> str:
     return ", ".join([f"{ends[Status.SUCCESS.value] / asked:.0%} ok", *top_failures(ends)])
 
 
-def top_failures(ends: Ends) -> list[str]:
+def top_failures(ends: OutcomeCounts) -> list[str]:
     """The commonest failures and their share of the rows asked for: ``http_error 404 9%``."""
     failures = [(rows, name) for name, rows in ends.items() if name not in (Status.SUCCESS.value, DUPLICATES)]
     commonest = sorted(failures, key=lambda failure: (-failure[0], failure[1]))[:_MOST_NAMED]
     return [f"{name} {rows / asked_of(ends):.0%}" for rows, name in commonest if rows]
 
 
-def breaks_budget(ends: Ends, rows: int, max_failure_share: float) -> bool:
+def breaks_budget(ends: OutcomeCounts, rows: int, max_failure_share: float) -> bool:
     """Whether more rows failed than the share allows of all ``rows``, even if every row still to come succeeds."""
     return failed_of(ends) > max_failure_share * (rows - ends[DUPLICATES])

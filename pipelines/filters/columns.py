@@ -40,7 +40,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Pool:
+class PairColumns:
     """Where the pairs' columns are."""
 
     shards: str | None

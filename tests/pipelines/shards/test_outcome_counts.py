@@ -5,9 +5,9 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.shards.ends import (
+from clipsieve.pipelines.shards.outcome_counts import (
     DUPLICATES,
-    Ends,
+    OutcomeCounts,
     asked_of,
     breaks_budget,
     class_of,
@@ -17,7 +17,9 @@ from clipsieve.pipelines.shards.ends import (
 )
 from clipsieve.schemas.outcomes import ErrorClass
 
-ENDS = Ends({"success": 810, "http_error 404": 90, "timeout": 60, "dns_error": 30, "too_large": 10, DUPLICATES: 500})
+ENDS = OutcomeCounts(
+    {"success": 810, "http_error 404": 90, "timeout": 60, "dns_error": 30, "too_large": 10, DUPLICATES: 500}
+)
 
 
 def test_a_row_is_named_by_its_class_and_an_http_error_by_its_status_too():
@@ -33,14 +35,14 @@ def test_duplicates_are_neither_asked_for_nor_failed():
 
 def test_the_description_names_the_three_commonest_failures():
     assert describe(ENDS) == "81% ok, http_error 404 9%, timeout 6%, dns_error 3%"
-    assert describe(Ends()) == describe(Ends({DUPLICATES: 3})) == ""
+    assert describe(OutcomeCounts()) == describe(OutcomeCounts({DUPLICATES: 3})) == ""
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))
 def test_the_budget_is_broken_just_when_no_further_row_can_mend_it(succeeded, failed, repeated, to_come, twentieths):
     """Oracle: the share at the end if all rows to come succeed, in whole numbers."""
     rows = succeeded + failed + repeated + to_come
-    ends = Ends({"success": succeeded, "timeout": failed, DUPLICATES: repeated})
+    ends = OutcomeCounts({"success": succeeded, "timeout": failed, DUPLICATES: repeated})
     distinct = succeeded + failed + to_come
     share_at_best = Fraction(failed, distinct) if distinct else Fraction(0)
     assert breaks_budget(ends, rows, twentieths / 20) == (share_at_best > Fraction(twentieths, 20))

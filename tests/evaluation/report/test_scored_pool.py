@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsieve.evaluation.report.cuts import Cut, read_cuts
-from clipsieve.evaluation.report.pool import PAIRS_PER_BAND, PAIRS_PER_SIDE, merge, part_of, read_pool
+from clipsieve.evaluation.report.cuts import SubsetCut, read_cuts
+from clipsieve.evaluation.report.scored_pool import PAIRS_PER_BAND, PAIRS_PER_SIDE, merge, part_of, read_pool
 from clipsieve.schemas import tables
 from clipsieve.schemas.errors import InputError
 
@@ -68,7 +68,7 @@ def test_bands_and_borders_equal_a_plain_sort_however_the_files_are_split(case):
 
 
 def test_of_tied_pairs_only_the_smaller_uids_are_members():
-    cut = Cut("top50", 50, 2, 0.5, "b" * 32)
+    cut = SubsetCut("top50", 50, 2, 0.5, "b" * 32)
     uid = np.array(["a" * 32, "b" * 32, "c" * 32, "d" * 32])
     assert cut.keeps(np.array([0.5, 0.5, 0.5, 0.75]), uid).tolist() == [True, True, False, True]
 
@@ -85,8 +85,8 @@ def test_cuts_are_read_from_the_narrowest_and_other_files_are_none(tmp_path):
         table = pa.Table.from_pylist(rows, schema=tables.SUBSET.schema)
         tables.write_table(table, tables.SUBSET, str(tmp_path / f"{name}.parquet"))
     assert read_cuts(str(tmp_path)) == (
-        Cut("top12.5", 12.5, 1, 0.5, "a" * 32),
-        Cut("top40", 40.0, 3, 0.25, "c" * 32),
+        SubsetCut("top12.5", 12.5, 1, 0.5, "a" * 32),
+        SubsetCut("top40", 40.0, 3, 0.25, "c" * 32),
     )
 
 
@@ -116,4 +116,4 @@ def _part(rows, file, cuts):
 
 def _cut(ranked, size):
     last = ranked[size - 1]
-    return Cut(f"top{size}", 50, size, last["similarity"], last["uid"])
+    return SubsetCut(f"top{size}", 50, size, last["similarity"], last["uid"])

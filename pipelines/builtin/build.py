@@ -62,7 +62,7 @@ CLASSES = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class PoolPicture:
     """One row of the lab data."""
 
     id: str
@@ -101,7 +101,7 @@ def main() -> None:
     print(f"train {len(train)} pictures, quickstart {len(pool)} pairs, tasks {len(tasks)} pictures")
 
 
-def read_openclipart(folder: str) -> Iterator[Picture]:
+def read_openclipart(folder: str) -> Iterator[PoolPicture]:
     """Openclipart: its title is the caption; keywords, description and file name are further captions to train on."""
     for row in tqdm(pq.read_table(files.join(folder, "openclipart.parquet")).to_pylist(), "openclipart"):
         title = row["title"].strip()
@@ -116,7 +116,7 @@ def read_openclipart(folder: str) -> Iterator[Picture]:
             html.unescape(row["description"])[:160],
             *keywords[:5],
         )
-        yield Picture(
+        yield PoolPicture(
             row["id"],
             row["image"],
             title,
@@ -128,13 +128,13 @@ def read_openclipart(folder: str) -> Iterator[Picture]:
         )
 
 
-def read_emoji(folder: str) -> Iterator[Picture]:
+def read_emoji(folder: str) -> Iterator[PoolPicture]:
     """Emoji of two makers: name, and name with short names and categories."""
     for row in tqdm(pq.read_table(files.join(folder, "emoji.parquet")).to_pylist(), "emoji"):
         kinds = _words(f"{row['category']} {row['subcategory']}")
         shorts = " ".join(_words(name) for name in row["short_names"])
         captions = (row["name"], f"{row['name']} {shorts}", f"{row['name']} {kinds}", row["name"].split()[0])
-        yield Picture(
+        yield PoolPicture(
             row["id"],
             row["image"],
             row["name"],
@@ -146,13 +146,13 @@ def read_emoji(folder: str) -> Iterator[Picture]:
         )
 
 
-def is_blank(picture: Picture) -> bool:
+def is_blank(picture: PoolPicture) -> bool:
     """Whether a picture is of one colour: a drawing that failed to render, in which there is nothing to match."""
     return bool((picture.pixels == picture.pixels[0, 0]).all())
 
 
 @dataclass(frozen=True)
-class Split:
+class HeldOutSplit:
     """What each of N pictures is for. Held-out pictures and those that train are never near-duplicates."""
 
     groups: list[str]
@@ -162,14 +162,14 @@ class Split:
     """bool[N] both; neither for a picture that is near a held-out one."""
 
 
-def split_pictures(pictures: list[Picture]) -> Split:
+def split_pictures(pictures: list[PoolPicture]) -> HeldOutSplit:
     """Hold out openclipart by groups of near-duplicates, and train on what is near nothing that is held out."""
     hashes = np.array([int(perceptual_hash(p.pixels), 16) for p in pictures], np.uint64)
     small = [Image.fromarray(p.pixels).resize((16, 16), Image.Resampling.BILINEAR) for p in pictures]
     near = near_duplicates(hashes, np.stack([np.asarray(image, np.float32).ravel() / 255 for image in small]))
     groups = [pictures[first].id for first in group_near_duplicates(near)]
     held_out = np.array([p.is_openclipart and place_of(g) < HELD_OUT for p, g in zip(pictures, groups, strict=True)])
-    return Split(groups, held_out, near @ held_out == 0)
+    return HeldOutSplit(groups, held_out, near @ held_out == 0)
 
 
 def place_of(group: str) -> float:
@@ -177,7 +177,7 @@ def place_of(group: str) -> float:
     return int.from_bytes(hashlib.sha256(f"0:{group}".encode()).digest()[:4], "big") / 2**32
 
 
-def capped(pictures: Iterable[tuple[Picture, str]]) -> Iterator[tuple[Picture, str]]:
+def capped(pictures: Iterable[tuple[PoolPicture, str]]) -> Iterator[tuple[PoolPicture, str]]:
     """At most twelve pictures a title: a sixth of openclipart is called "gramastar"."""
     seen: Counter[str] = Counter()
     for picture, group in pictures:
@@ -186,21 +186,21 @@ def capped(pictures: Iterable[tuple[Picture, str]]) -> Iterator[tuple[Picture, s
             yield picture, group
 
 
-def write_pairs(pool: list[tuple[Picture, str]], path: str) -> None:
+def write_pairs(pool: list[tuple[PoolPicture, str]], path: str) -> None:
     """Pairs with their images as they are, and the group of near-duplicates that each is of."""
     rows = [{"id": p.id, "title": p.title, "creator": p.creator, "group": group, "image": p.image} for p, group in pool]
     with files.atomic_write(path) as stream:
         pq.write_table(pa.Table.from_pylist(rows), stream, compression="zstd")
 
 
-def write_retrieval(pictures: list[Picture], folder: str) -> None:
+def write_retrieval(pictures: list[PoolPicture], folder: str) -> None:
     """A retrieval task of pictures whose titles differ, in CLIP_benchmark's layout."""
     by_title = {p.title.lower(): p for p in reversed(pictures)}
     members = [(_small(p), {"txt": p.title.encode()}) for p in by_title.values()]
     _write_task(folder, members, {"dataset_type.txt": "retrieval"})
 
 
-def write_zero_shot(pictures: list[Picture], folder: str) -> None:
+def write_zero_shot(pictures: list[PoolPicture], folder: str) -> None:
     """A zero-shot task: which of openclipart's folders a picture is from, in CLIP_benchmark's layout."""
     members = []
     for picture in pictures:
@@ -214,7 +214,7 @@ def write_zero_shot(pictures: list[Picture], folder: str) -> None:
     _write_task(folder, members, texts)
 
 
-def write_training_shard(pictures: list[Picture], folder: str) -> None:
+def write_training_shard(pictures: list[PoolPicture], folder: str) -> None:
     """One shard in which every caption of a picture is a pair of its own, and its Parquet as `train` reads it.
 
     With few pictures the towers soon know them by heart, so a picture is turned and tinted anew for each caption.
@@ -268,13 +268,13 @@ def decode_rgb(data: bytes, where: str) -> np.ndarray:
     return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
 
 
-def _small(picture: Picture) -> bytes:
+def _small(picture: PoolPicture) -> bytes:
     image = Image.fromarray(picture.pixels)
     image.thumbnail((TASK_SIDE, TASK_SIDE), Image.Resampling.LANCZOS)
     return _webp(image)
 
 
-def _varied(picture: Picture, number: int) -> Image.Image:
+def _varied(picture: PoolPicture, number: int) -> Image.Image:
     """The picture at the training size; but for number 0, turned by up to 12 degrees and tinted by up to a third."""
     image = Image.fromarray(picture.pixels)
     image.thumbnail((TRAINING_SIDE, TRAINING_SIDE), Image.Resampling.LANCZOS)

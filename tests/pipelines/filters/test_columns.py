@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.filters.pool import Pool
+from clipsieve.pipelines.filters.columns import PairColumns
 from clipsieve.pipelines.filters.signals import SIGNALS
 from clipsieve.schemas.errors import InputError
 from tests.pipelines.filters.filter_pool import pair, write_pool
@@ -21,7 +21,7 @@ def test_columns_are_joined_by_uid_and_computed(tmp_path: Path) -> None:
     rows[2]["caption"] = None
     scores, shards = write_pool(tmp_path, rows, files=1)
     names = ["similarity", "original_width", "shorter_side", "aspect_ratio", "caption_chars", "caption_words"]
-    batch = Pool(shards).read(f"{scores}/00000.parquet", names).batch
+    batch = PairColumns(shards).read(f"{scores}/00000.parquet", names).batch
     assert batch.schema.names == ["uid", *names]
     assert batch["uid"].to_pylist() == [row["uid"] for row in rows]
     assert batch["original_width"].to_pylist() == [100, 200, 300, 400, 500]
@@ -47,7 +47,7 @@ def test_signals_are_datacomps_formulas(rows: list[tuple[str, int, int]]) -> Non
 def test_datacomps_metadata_needs_no_shards(tmp_path: Path) -> None:
     metadata = {"uid": ["0" * 32], "text": ["two words"], "original_width": [300], "original_height": [None]}
     pq.write_table(pa.table(metadata), tmp_path / "m.parquet")
-    batch = Pool(None).read(str(tmp_path / "m.parquet"), ["caption", "caption_words", "shorter_side"]).batch
+    batch = PairColumns(None).read(str(tmp_path / "m.parquet"), ["caption", "caption_words", "shorter_side"]).batch
     assert batch.to_pylist() == [{"uid": "0" * 32, "caption": "two words", "caption_words": 2, "shorter_side": None}]
 
 
@@ -56,11 +56,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     scores, shards = write_pool(tmp_path, rows, files=1)
     path = f"{scores}/00000.parquet"
     with pytest.raises(InputError, match=r"column 'phash' is missing, and .*scores/00000.parquet lacks it too"):
-        Pool(shards).read(path, ["phash"])
+        PairColumns(shards).read(path, ["phash"])
     with pytest.raises(InputError, match="column 'caption' is missing; name the folder that has it with --shards"):
-        Pool(None).read(path, ["language"])
+        PairColumns(None).read(path, ["language"])
     foreign = pq.read_table(path).to_pylist()
     foreign[2]["uid"] = "f" * 32
     pq.write_table(pa.Table.from_pylist(foreign), path)
     with pytest.raises(InputError, match="row 3: its uid is not in"):
-        Pool(shards).read(path, ["caption"])
+        PairColumns(shards).read(path, ["caption"])

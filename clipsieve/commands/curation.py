@@ -1,0 +1,144 @@
+"""From a table of pairs to subsets: download, score, filter, dedup, select, reshard."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import rich
+import typer
+
+from clipsieve.app import app
+from clipsieve.schemas import options as stages
+from clipsieve.schemas.options.flags import BEAM, OptOutList, Out, beam_args, with_flags
+
+
+@app.command(context_settings=BEAM)
+@with_flags(stages.DownloadOptions)
+def download(
+    context: typer.Context,
+    pairs: Annotated[str, typer.Option(help="Parquet, CSV, TSV or JSONL with url and caption columns")],
+    out: Out,
+    options: stages.DownloadOptions,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="retry the retryable failures")] = False,
+    opt_out: OptOutList = None,
+) -> None:
+    """Download pairs into shards that img2dataset's readers read.
+
+    Example: `clipsieve download --pairs pairs.parquet --out run/shards -- --runner=DataflowRunner --project=mine`
+    """
+    from clipsieve.pipelines.download import job as room
+
+    typer.echo(room.run(pairs, out, options, beam_args(context), retry_failed, opt_out).line(out))
+
+
+@app.command(context_settings=BEAM)
+@with_flags(stages.ScoreOptions)
+def score(
+    context: typer.Context,
+    shards: Annotated[str, typer.Option(help="folder of shards, or of stored embeddings")],
+    out: Out,
+    options: stages.ScoreOptions,
+    opt_out: OptOutList = None,
+) -> None:
+    """Score how well each image matches its caption, with one or more reference CLIPs.
+
+    Example: `clipsieve score --shards run/shards --out run/scores --reference builtin`
+
+    Embeddings that clip-retrieval wrote need no model: `clipsieve score --shards embeddings --out run/scores
+    --reference stored`
+    """
+    from clipsieve.pipelines.score import job as room
+
+    typer.echo(room.run(shards, out, options, beam_args(context), opt_out).line(out))
+
+
+def _list_rules(asked: bool) -> None:
+    if asked:
+        from clipsieve.pipelines.filters.show import rules_table
+
+        rich.print(rules_table())
+        raise typer.Exit
+
+
+@app.command(context_settings=BEAM)
+@with_flags(stages.FilterOptions)
+def filter(
+    context: typer.Context,
+    scores: Annotated[str, typer.Option(help="folder of Parquet files with uid, as `score` writes them")],
+    out: Out,
+    options: stages.FilterOptions,
+    shards: Annotated[str | None, typer.Option(help="shards with columns that the scores lack")] = None,
+    targets: Annotated[str | None, typer.Option(help="image_based: target embeddings, npy, npz or folder")] = None,
+    list_rules: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_rules, help="list rules")] = False,
+) -> None:
+    """Say which pairs may be selected, by named rules and conditions, and why the others may not.
+
+    Example: `clipsieve filter --shards run/shards --scores run/scores --out run/filters --rule basic --rule
+    "weak: similarity >= 0.28"`
+    """
+    from clipsieve.pipelines.filters import job as room
+    from clipsieve.pipelines.filters.show import waterfall_table
+
+    typer.echo(room.run(scores, out, options, beam_args(context), shards, targets).line(out))
+    rich.print(waterfall_table(out))
+
+
+@app.command(context_settings=BEAM)
+@with_flags(stages.DedupOptions)
+def dedup(
+    context: typer.Context,
+    shards: Annotated[str, typer.Option(help="folder of shards, with hashes and images")],
+    scores: Annotated[str, typer.Option(help="folder of score files, as `score` writes them")],
+    out: Out,
+    options: stages.DedupOptions,
+    tasks: Annotated[str | None, typer.Option(help="tasks (wds_NAME) whose images no pair may repeat")] = None,
+) -> None:
+    """Say which pairs repeat a better scored one, or an image of an evaluation task.
+
+    Example: `clipsieve dedup --shards run/shards --scores run/scores --out run/dedup --method exact --method thumbnail`
+    """
+    from clipsieve.pipelines.dedup import job as room
+
+    typer.echo(room.run(shards, scores, out, options, beam_args(context), tasks).line(out))
+
+
+@app.command(context_settings=BEAM)
+@with_flags(stages.SelectOptions)
+def select(
+    context: typer.Context,
+    scores: Annotated[str, typer.Option(help="folder of Parquet files with uid and a score, or one such file")],
+    out: Annotated[str, typer.Option("--out", help="folder to write selection/, subsets/ and samples/ into")],
+    options: stages.SelectOptions,
+    opt_out: OptOutList = None,
+    filters: Annotated[str | None, typer.Option(help="folder with reject_reason, as `filter` writes it")] = None,
+    dedup: Annotated[str | None, typer.Option(help="folder with duplicate_of, as `dedup` writes it")] = None,
+) -> None:
+    """Cut exact top-q% subsets and nested samples from the scores.
+
+    Example: `clipsieve select --scores run/scores --out run --fraction 20 --fraction 40 --size 10M`
+
+    DataComp's metadata selects as it is: `clipsieve select --scores metadata --score-column clip_l14_similarity_score
+    --where "original_width >= 200" --combination top30_10M --out run`
+    """
+    from clipsieve.pipelines.select import job as room
+
+    typer.echo(room.run(scores, out, options, beam_args(context), opt_out, filters, dedup).line(out))
+
+
+@app.command(context_settings=BEAM)
+@with_flags(stages.ReshardOptions)
+def reshard(
+    context: typer.Context,
+    shards: Annotated[str, typer.Option(help="folder of shards")],
+    subset: Annotated[str, typer.Option(help="subset file: DataComp's .npy, Parquet with uid, or .txt of uids")],
+    out: Out,
+    options: stages.ReshardOptions,
+    opt_out: OptOutList = None,
+) -> None:
+    """Write one subset as shards of its own, its members copied byte for byte.
+
+    Example: `clipsieve reshard --shards run/shards --subset run/subsets/top40.npy --out run/resharded/top40`
+    """
+    from clipsieve.pipelines.reshard import job as room
+
+    typer.echo(room.run(shards, subset, out, options, beam_args(context), opt_out).line(out))

@@ -1,1 +1,1 @@
-"""How fast clipsieve is beside its peers: ``python -m benchmarks``, each benchmark a file of its own."""
+"""How fast clipsieve is next to its peers: ``python -m benchmarks``, each benchmark a file of its own."""

@@ -2,7 +2,7 @@
 
     PEER_PYTHON benchmarks/clip_benchmark_peer.py MODEL PRETRAINED MERGES FOLDER OUT SPLIT
 
-MERGES is a tokenizer's bpe file, beside the configuration of its model, or "" for the model's own: its command line
+MERGES is a tokenizer's bpe file, next to the configuration of its model, or "" for the model's own: its command line
 knows no other. OUT gets ``metrics.json`` and ``images.npy``.
 """
 

@@ -1,4 +1,4 @@
-"""Dedup: the near pairs of embeddings by clusters beside a brute-force product in blocks, and of hashes by bands.
+"""Dedup: the near pairs of embeddings by clusters next to a brute-force product in blocks, and of hashes by bands.
 
 200,000 embeddings of 512 dimensions, or as many as ``CLIPSIEVE_BENCHMARK_EMBEDDINGS`` says, in fp16 on the disk as the
 job holds them: clustered vectors, a tenth of them a planted near copy. The brute-force product finds all; what share of

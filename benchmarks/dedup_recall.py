@@ -2,7 +2,7 @@
 
 Reads the lab data in $CLIPSIEVE_LAB_DATA: the half of openclipart on which no threshold was chosen, and the stamps.
 Prints, by kind of copy, how many are found: not both of it and its original are kept. Then every removed pair of two
-other sources is judged by `dedup_judge`, with the planted copies beside, which say how often that measure errs; the
+other sources is judged by `dedup_judge`, together with the planted copies, which say how often that measure errs; the
 pairs that it finds least alike are put into a contact sheet.
 """
 

@@ -1,4 +1,4 @@
-"""Download: the whole command beside img2dataset's over one nginx on loopback, and beside its image work alone."""
+"""Download: the whole command next to img2dataset's over one nginx on loopback, and next to its image work alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clipsieve.schemas.options import DownloadOptions
 
 PHOTOS = 120
 ADDRESSES = 48_000
-"""URLs asked for; each photo is served under many, so that few have to be made."""
+"""URLs requested; each photo is served under many, so that few have to be made."""
 SHARD_SIZE = 500
 THREAD_COUNTS = (16, 32, 64)
 """Of img2dataset, per process: which of them is best depends on the machine, so all run."""

@@ -1,4 +1,4 @@
-"""Evaluate, model loading and all, beside CLIP_benchmark with the same weights and threads: one task folder, and all
+"""Evaluate, model loading and all, next to CLIP_benchmark with the same weights and threads: one task folder, and all
 that is asked of ImageNet's images (zero-shot, ReaL, few-shot, linear probe), which CLIP_benchmark does one by one.
 
 Where no interpreter that has CLIP_benchmark is named (see `benchmarks.peer_tasks`), ours is measured alone.

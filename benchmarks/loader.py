@@ -1,4 +1,4 @@
-"""The training loader alone, beside webdataset: with open_clip's transform, as open_clip_train has it, and with ours.
+"""The training loader alone, next to webdataset: with open_clip's transform, as open_clip_train has it, and with ours.
 
 All decode with Pillow, resize alike, tokenize with the same tokenizer and end in normalised float32 batches. With our
 own functions webdataset hands out bytes that are normalised on the step's side, as ours are.

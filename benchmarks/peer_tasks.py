@@ -130,7 +130,7 @@ def builtin_peer(folder: Path, split: str = "test") -> tuple[dict, np.ndarray]:
 
 
 def _captioned(pairs: Sequence[dict]) -> list[tuple[bytes, dict[str, str]]]:
-    """Pictures with one to seven captions; none stands twice, for CLIP_benchmark leaves the order of ties open.
+    """Pictures with one to seven captions; none is duplicated, for CLIP_benchmark leaves the order of ties open.
 
     Captions are told apart by the builtin reference's tokens, of which it reads 16, and pictures as CLIP_benchmark sees
     them, less their transparency: an icon may be nothing but black.

@@ -1,4 +1,4 @@
-"""Reshard: the best 40% as shards of their own, beside DataComp's resharder and beside copying as many bytes.
+"""Reshard: the best 40% as shards of their own, next to DataComp's resharder and next to copying as many bytes.
 
 Twice: of real pairs, where a job's start is most of its time, and of 40,000 samples of 30 to 100 KB, 2.6 GB, where
 the copying is.

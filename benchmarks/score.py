@@ -1,4 +1,4 @@
-"""Score: one shard through the job's model handler, beside plain loops around the same reference."""
+"""Score: one shard through the job's model handler, next to plain loops around the same reference."""
 
 from __future__ import annotations
 

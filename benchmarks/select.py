@@ -1,4 +1,4 @@
-"""Select: exact cuts of a pool beside DataComp's full sort in memory, and beside only reading the columns.
+"""Select: exact cuts of a pool next to DataComp's full sort in memory, and next to only reading the columns.
 
 5 million pairs, or as many as ``CLIPSIEVE_BENCHMARK_PAIRS`` says; at 50 million DataComp's way needs 15 GB of memory.
 """

@@ -1,4 +1,4 @@
-"""Training beside open_clip's own trainer, and what each of two means does: keeping the memory that a step frees, and
+"""Training next to open_clip's own trainer, and what each of two means does: keeping the memory that a step frees, and
 letting OpenMP's threads sleep.
 
 The same tower, batch, precision and shards, one decoding worker each; a crop of the image in both. The first steps,

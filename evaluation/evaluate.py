@@ -128,15 +128,15 @@ def _begin(
     jobs: list[TaskProtocol],
     ranks: Ranks,
 ) -> Manifest:
-    """Open ``out``. A task that has no result yet may have been mended since; one that has may not have changed."""
+    """Open ``out``. A task that has no result yet may have been fixed since; one that has may not have changed."""
     inputs = {"model": _model_digest(model)} | {f"data {slug}": "unread" for slug in found}
     inputs |= {f"data {job.task.key}": job.task.digest for job in jobs}
     if ranks.is_first:
         before = read_manifest(out)
         done = {row["key"] for row in read_rows(out)}
         open_tasks = {job.task.key for job in jobs if job.key not in done}
-        mended = {f"data {key}": [str(before.inputs.get(f"data {key}"))] for key in open_tasks} if before else {}
-        begin(out, options, inputs, mended, protocol=PROTOCOL)
+        fixed = {f"data {key}": [str(before.inputs.get(f"data {key}"))] for key in open_tasks} if before else {}
+        begin(out, options, inputs, fixed, protocol=PROTOCOL)
     ranks.barrier()
     return present_manifest(out)
 
@@ -174,7 +174,7 @@ def _failed(failures: dict[str, str], tasks: int) -> ClipsieveError:
     for key, reason in failures.items():
         print(f"evaluate: {key}: failed: {reason}", file=sys.stderr, flush=True)
     return ClipsieveError(
-        f"evaluate: {len(failures)} of {tasks} tasks failed ({', '.join(failures)}); the others are done: mend what "
+        f"evaluate: {len(failures)} of {tasks} tasks failed ({', '.join(failures)}); the others are done: fix what "
         "the lines above say and run the same command again"
     )
 

@@ -1,4 +1,4 @@
-"""What passes between the rooms: tables, identities, recipes, manifests, shards and models. Imports no other room."""
+"""What the packages share: tables, identities, recipes, stages, manifests, shards, models. Imports no other package."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import os
 
 # GNU OpenMP's threads spin for milliseconds at the end of every operation for one that decoding threads, or others on
 # the machine, keep from its core: on a busy one more than half of a step's CPU time (docs/measurements.md). After so
-# many turns they sleep. It is read when torch is first imported, and every room imports this one before.
+# many turns they sleep. It is read when torch is first imported, and every package imports this one before.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -75,7 +75,7 @@ class DownloadCounts(Counts):
 
     @property
     def distinct(self) -> int:
-        """The rows that were asked for."""
+        """The rows that were requested."""
         return self.rows - self.duplicates
 
     @property

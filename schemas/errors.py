@@ -15,7 +15,7 @@ class ClipsieveError(Exception):
 
 
 class InputError(ClipsieveError):
-    """Bad input: a file, row, field, recipe or option that the user can mend (exit status 2)."""
+    """Bad input: a file, row, field, recipe or option that the user can fix (exit status 2)."""
 
     exit_status = 2
 
@@ -55,7 +55,7 @@ def signals_as_errors() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        raise SignalError(f"stopped by {name}; run the same command again to go on", 128 + number)
+        raise SignalError(f"stopped by {name}; run the same command again to resume", 128 + number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

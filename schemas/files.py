@@ -163,7 +163,7 @@ def naming(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ClipsieveError(
-            f"{path}: cannot be written: {error.strerror}; mend that and run the same command again to go on"
+            f"{path}: cannot be written: {error.strerror}; fix that and run the same command again to resume"
         ) from error
 
 
@@ -234,7 +234,7 @@ def sha256_file(path: str) -> str:
 def xxh3_file(path: str) -> str:
     """Hex XXH3 (128 bits) of a file's bytes: ten times as fast as SHA-256.
 
-    For large files beside whose digest anyone who changes them can also change the digest: it tells damage, and that
+    For large files next to whose digest anyone who changes them can also change the digest: it tells damage, and that
     is all that any digest there could.
     """
     return _digest_file(path, xxhash.xxh3_128())

@@ -1,4 +1,4 @@
-"""`ledger.json` of a model folder: the compute that training took, for evaluation and studies to set beside accuracy.
+"""`ledger.json` of a model folder: the compute that training took, for evaluation and studies to set next to accuracy.
 
 The papers' tables say GFLOPs and count multiply-accumulates (MAC); both are here. FLOPs are twice the MACs; training
 a pair is taken as three forward passes (one, and a backward of two), a locked image tower's share as one. Passes that

@@ -142,7 +142,7 @@ class Manifest(BaseModel):
 def manifest_path(folder: str, stage: str | None = None) -> str:
     """Where the manifest of ``folder`` is, or, given a ``stage``, where that stage is to write it.
 
-    Download puts it one folder down: img2dataset's incremental mode reads every ``*.json`` beside the shards as a
+    Download puts it one folder down: img2dataset's incremental mode reads every ``*.json`` next to the shards as a
     shard's stats.
     """
     nested = files.join(folder, "_manifest", "manifest.json")
@@ -248,7 +248,7 @@ def finish(folder: str, manifest: Manifest, counts: Counts, digest: str) -> Mani
 
 
 def begin_takedown(folder: str, manifest: Manifest) -> None:
-    """Mark a complete folder as one from which pairs are being removed: no stage goes on from it."""
+    """Mark a complete folder as one from which pairs are being removed: no stage resumes from it."""
     _write(folder, manifest.model_copy(update={"status": "takedown"}))
 
 

@@ -17,7 +17,7 @@ _ONLY_UIDS = re.compile(rb"(?:[0-9a-f]{32}\n)*")
 
 
 def read_members(path: str) -> np.ndarray:
-    """`read_subset` for those to whom a member is a member: a uid that stands twice is an InputError."""
+    """`read_subset` for those to whom a member is a member: a uid that is duplicated is an InputError."""
     members = read_subset(path)
     repeated = members[1:] == members[:-1]
     if repeated.any():

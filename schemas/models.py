@@ -1,4 +1,4 @@
-"""A CLIP model as it passes between rooms: a folder that open_clip reads as ``local-dir:FOLDER``.
+"""A CLIP model as it passes between packages: a folder that open_clip reads as ``local-dir:FOLDER``.
 
 It holds ``open_clip_config.json``, ``open_clip_model.safetensors`` and the tokenizer's files (``bpe.txt.gz``,
 ``spiece.model``, or Hugging Face's). Nothing is unpickled: weights are safetensors, or a foreign checkpoint that torch

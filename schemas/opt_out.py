@@ -2,7 +2,7 @@
 
 ::
 
-    # wishes of October                          a comment, as is what follows a # behind a space
+    # wishes of October                          a comment, as is what follows a # after a space
     0123456789abcdef0123456789abcdef             a uid
     https://example.org/paintings/7.jpg          a URL
     example.com                                  a domain, and all below it
@@ -83,7 +83,7 @@ class OptOut:
         return forbidden
 
     def expect_applied(self, *made_from: Manifest | None) -> None:
-        """Refuse to go on from uids alone, unless the list has no URLs and domains or was applied before them.
+        """Refuse to proceed from uids alone, unless the list has no URLs and domains or was applied before them.
 
         ``made_from`` are the manifests of the inputs; one of them that records this list is enough.
         """
@@ -95,7 +95,7 @@ class OptOut:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of a shards table that `forbids_rows` looks at beside the uid, where they are there."""
+        """The columns of a shards table that `forbids_rows` looks at besides the uid, where they are there."""
         return ("url", "final_url") if self._names_places else ()
 
     @property
@@ -149,7 +149,7 @@ def _entry(line: bytes, where: str) -> tuple[str, bytes] | None:
         return "url", _key(_url_key(url))
     if url is not None and _DOMAIN.fullmatch(_host(url)) and url.with_host("a") == URL("http://a"):
         return "domain", _key(_host(url))
-    raise InputError(f"{where}: {text[:80]!r} is no uid (32 hex digits), URL (with ://) or domain; mend or remove it")
+    raise InputError(f"{where}: {text[:80]!r} is no uid (32 hex digits), URL (with ://) or domain; fix or remove it")
 
 
 def _parsed(url: str) -> URL | None:

@@ -65,7 +65,7 @@ _PASSING_CLASSES = frozenset({ErrorClass.DNS_ERROR, ErrorClass.TIMEOUT, ErrorCla
 _PASSING_STATUSES = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505}  # which say that it never can
 
 
-def may_pass(error_class: ErrorClass | None, http_status: int | None) -> bool:
+def is_retryable(error_class: ErrorClass | None, http_status: int | None) -> bool:
     """Whether asking again, in a moment or in a later pass, can end differently.
 
     So it is with what the network or a busy server did; of HTTP's statuses (RFC 9110, 8470 and 6585) with

@@ -89,7 +89,7 @@ class EvaluateStage(EvaluateOptions):
 class Recipe(Options):
     """A whole run: the stages that are named run in this order, those left out do not."""
 
-    pairs: str = Field(description="the table of pairs; a relative path is looked up beside the recipe")
+    pairs: str = Field(description="the table of pairs; a relative path is looked up next to the recipe")
     opt_out: str | None = Field(None, description="list of what no stage may use; looked up as the table is")
     download: DownloadOptions | None = None
     score: ScoreOptions | None = None

@@ -1,4 +1,4 @@
-"""Shards as every room reads them: plain tar files in img2dataset's layout, their Parquet beside them.
+"""Shards as every package reads them: plain tar files in img2dataset's layout, their Parquet next to them.
 
 A sample is the run of members that share a stem: ``000000012.jpg``, ``000000012.txt``, ``000000012.json``.
 Tar members are hostile: only regular files whose names are ``KEY.EXTENSION`` are read, nothing is extracted. A key is
@@ -52,7 +52,7 @@ class Sample:
 def list_shards(folder: str) -> list[str]:
     """Names, without suffix, of the finished shards of ``folder``, in order.
 
-    A shard is finished when its stats file stands beside it, as img2dataset and `download` leave it.
+    A shard is finished when its stats file stands next to it, as img2dataset and `download` leave it.
     """
     tars = {files.name_of(path)[: -len(".tar")] for path in files.list_files(folder, ".tar")}
     stats = {files.name_of(path)[: -len("_stats.json")] for path in files.list_files(folder, "_stats.json")}
@@ -102,7 +102,7 @@ def _samples_of(members: Iterable[Member], path: str) -> Iterator[Sample]:
                 yield Sample(key, contents, start, end - start)
             key, contents, start = stem, {}, member.start
         elif extension in contents:
-            raise InputError(f"{path}: member {member.name!r} stands twice in a sample")
+            raise InputError(f"{path}: member {member.name!r} is duplicated in a sample")
         contents[extension] = member.content
         end = member.end
     if contents:

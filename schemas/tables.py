@@ -1,4 +1,4 @@
-"""The Arrow schema of every table that passes between rooms, and the only way in which they are read and written.
+"""The Arrow schema of every table that passes between packages, and the only way in which they are read and written.
 
 A table may carry further columns: they pass through. A reader refuses a file that lacks a column that its stage
 needs, or holds it in a type that cannot be read as the schema's, and names both.
@@ -60,7 +60,7 @@ SHARDS = Table(
     pa.schema(
         [
             _column("caption", pa.string(), "the pair's text"),
-            _column("url", pa.string(), "where the image was asked for"),
+            _column("url", pa.string(), "where the image was requested"),
             _column(
                 "key",
                 pa.string(),
@@ -79,7 +79,7 @@ SHARDS = Table(
             _column("http_status", pa.int32(), "status code of the last answer"),
             _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py); null on success"),
             _column("consent", pa.string(), "what decided whether the image may be used (schemas/outcomes.py)"),
-            _column("attempts", pa.int32(), "how many times the URL was asked for"),
+            _column("attempts", pa.int32(), "how many times the URL was requested"),
             _column("fetched_at", pa.timestamp("us", tz="UTC"), "when the last answer ended"),
             _column("content_type", pa.string(), "Content-Type as the server sent it"),
             _column("byte_size", pa.int64(), "bytes downloaded"),
@@ -100,7 +100,7 @@ DEAD_LETTERS = Table(
     pa.schema(
         [
             _UID,
-            _column("url", pa.string(), "where the image was asked for"),
+            _column("url", pa.string(), "where the image was requested"),
             _column("stage", pa.string(), "fetch: no sound answer came; image: it is not an image that may be kept"),
             _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py)"),
             _column("http_status", pa.int32(), "status code of the last answer"),
@@ -143,7 +143,7 @@ DEDUP = Table(
     pa.schema(
         [
             _UID,
-            _column("duplicate_of", pa.string(), "uid of the pair kept in its stead, or TASK:KEY; null: kept"),
+            _column("duplicate_of", pa.string(), "uid of the pair kept instead, or TASK:KEY; null: kept"),
             _column("method", pa.string(), "what found the two alike; null: kept"),
         ]
     ),
@@ -157,7 +157,7 @@ SELECTION = Table(
             _SIMILARITY,
             _QUANTILE,
             _column("reject_reason", pa.string(), "why the pair may not be selected; null: eligible"),
-            _column("duplicate_of", pa.string(), "uid of the pair kept in its stead; null: none"),
+            _column("duplicate_of", pa.string(), "uid of the pair kept instead; null: none"),
             _column(
                 "sample_rank",
                 pa.float64(),
@@ -255,7 +255,7 @@ def check_columns(schema: pa.Schema, table: Table, path: str, columns: Sequence[
 
 
 def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table's own columns in order and type; further columns as they are, behind or before them."""
+    """The table's own columns in order and type; further columns as they are, after or before them."""
     check_columns(data.schema, table, path, columns)
     own = [field for field in table.schema if field.name in data.schema.names]
     extra = [name for name in data.schema.names if name not in table.schema.names]

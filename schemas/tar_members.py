@@ -27,7 +27,7 @@ class Place(NamedTuple):
     header: int
     """Of its own header."""
     size: int
-    """Bytes of its content, which begins a block behind its header."""
+    """Bytes of its content, which begins a block after its header."""
 
     @property
     def content(self) -> slice:
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A regular file in a tar, from ``start``, where its first header begins, to ``end``, behind its last block."""
+    """A regular file in a tar, from ``start``, where its first header begins, to ``end``, after its last block."""
 
     name: str
     content: bytes
@@ -51,7 +51,7 @@ class Member(NamedTuple):
 def places(members: memoryview) -> Iterator[Place]:
     """Where each member lies of whole members that follow one another.
 
-    Its own header stands behind the pax header that it may have: webdataset's writer, and so img2dataset's and
+    Its own header stands after the pax header that it may have: webdataset's writer, and so img2dataset's and
     DataComp's, puts fractions of a second there. Raises tarfile.HeaderError for a header that is cut or whose size is
     none.
     """

@@ -32,7 +32,7 @@ def cores() -> int:
 
 
 def decoding_threads() -> int:
-    """For decoding images beside a model: one per core, at most 8, for the model's own work needs the GIL too."""
+    """For decoding images next to a model: one per core, at most 8, for the model's own work needs the GIL too."""
     return min(_MOST_DECODING_THREADS, cores())
 
 

@@ -31,7 +31,7 @@ from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
-"""captions[N] -> int64[N, context_length], padded behind the end token: with 0, or, SentencePiece, with that token."""
+"""captions[N] -> int64[N, context_length], padded after the end token: with 0, or, SentencePiece, with that token."""
 
 CLIP_VOCABULARY = 49_408
 MERGES_NAME, PIECES_NAME = "bpe.txt.gz", "spiece.model"
@@ -113,7 +113,7 @@ def truncated_bpe(vocab_size: int) -> bytes:
 def tokenizer_for(text_cfg: dict[str, Any]) -> Tokenizer:
     """The tokenizer that an open_clip ``text_cfg`` asks for.
 
-    Raises InputError for a SentencePiece file that is none, and where a Hugging Face tokenizer is asked for and
+    Raises InputError for a SentencePiece file that is none, and where a Hugging Face tokenizer is requested and
     transformers is not installed.
     """
     context_length = text_cfg.get("context_length", 77)

@@ -53,7 +53,7 @@ class TrainingData:
 
 
 def subset_digests(subsets: Iterable[WeightedSubset]) -> dict[str, str]:
-    """The subsets' digests by ``subset NAME``, to show and compare; those of one name behind each other."""
+    """The subsets' digests by ``subset NAME``, to show and compare; those of one name after each other."""
     digests: dict[str, list[str]] = {}
     for subset in subsets:
         digests.setdefault(f"subset {subset.name}", []).append(subset.digest)

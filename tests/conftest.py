@@ -33,7 +33,7 @@ from clipsieve.schemas.counts import (
     TrainCounts,
 )
 from clipsieve.schemas.options import DownloadOptions, EvaluateOptions, ScoreOptions, SelectOptions, TrainOptions
-from clipsieve.schemas.outcomes import ErrorClass, may_pass
+from clipsieve.schemas.outcomes import ErrorClass, is_retryable
 from clipsieve.schemas.training_data import WeightedSubset
 from clipsieve.schemas.uid import uid_of
 
@@ -118,7 +118,7 @@ def _write_shards(folder, rows):
 
 def _write_dead_letters(folder, rows):
     letters = [
-        {**row, "stage": "fetch", "retryable": may_pass(ErrorClass(row["error_class"]), row["http_status"])}
+        {**row, "stage": "fetch", "retryable": is_retryable(ErrorClass(row["error_class"]), row["http_status"])}
         for row in rows
     ]
     table = pa.Table.from_pylist(letters, schema=tables.DEAD_LETTERS.schema)

@@ -27,7 +27,7 @@ def package_of(dotted: str) -> tuple[str, str]:
 
 @cache
 def imports() -> dict[tuple[str, str], set[tuple[str, str]]]:
-    """Of each package, and each module beside the packages, which others it imports from."""
+    """Of each package, and each module next to the packages, which others it imports from."""
     found: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for path in (path for root in (*ROOTS, "schemas") for path in (REPOSITORY / root).rglob("*.py")):
         inner = path.relative_to(REPOSITORY).with_suffix("")

@@ -114,7 +114,7 @@ def test_a_table_that_cannot_be_read(work: Path, command, give: Callable[[Path],
     ended = command("download", "--pairs", given, "--out", work / "out", *ONE_WORKER)
     assert ended.status == 2
     assert error_of(ended).startswith(f"{given}: ") and message in ended.err
-    assert read_manifest(str(work / "out")) is None  # the mended table may be downloaded there
+    assert read_manifest(str(work / "out")) is None  # the fixed table may be downloaded there
 
 
 def truncated_tar(work: Path) -> Path:
@@ -221,7 +221,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_half_done_folder_with_another_recipe_loses_nothing(work: Path, command) -> None:
-    """As a job leaves it that was stopped behind its first shard."""
+    """As a job leaves it that was stopped after its first shard."""
     path = Path(manifest_path(str(work / "shards")))
     path.write_text(path.read_text().replace('"complete"', '"running"'))
     (work / "shards" / "00001_stats.json").unlink()
@@ -250,7 +250,7 @@ def test_a_larger_budget_is_no_other_recipe_and_404_is_not_retried(made: Path, c
         "download", "--pairs", made / "pairs.parquet", "--out", made / "shards", *arguments, "--retry-failed"
     )
     assert ended.status == 0
-    assert ended.err == f"{made / 'shards'}: no pair failed in a way that may pass; there is nothing to retry\n"
+    assert ended.err == f"{made / 'shards'}: no failed row is retryable; there is nothing to retry\n"
     assert "success 9" in ended.out and "pass_1" not in ended.out
 
 
@@ -311,7 +311,7 @@ def test_flags_and_recipe_say_the_same(made: Path, command, tmp_path: Path) -> N
 
 
 def test_beam_options_reach_the_runner(made: Path, command, monkeypatch, tmp_path: Path) -> None:
-    """The pipeline that the job builds has the options that stood behind ``--``."""
+    """The pipeline that the job builds has the options that stood after ``--``."""
     built = []
     new_pipeline = runner.new_pipeline
 

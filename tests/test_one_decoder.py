@@ -34,7 +34,7 @@ DECODERS = re.compile(
 )
 """What decodes, or hands out something that does; of Pillow all but what draws and changes images."""
 PEERS = ("webdataset",)
-"""Of these, what benchmarks may name: clipsieve's times are set beside theirs."""
+"""Of these, what benchmarks may name: clipsieve's times are set next to theirs."""
 
 
 def decoders_in(source: str) -> Iterator[str]:

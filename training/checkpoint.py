@@ -1,4 +1,4 @@
-"""What a run goes on from: safetensors files of weights and optimizer state, written while training goes on.
+"""What a run resumes from: safetensors files of weights and optimizer state, written while training goes on.
 
 Everything else that a run depends on (the order of the samples, their augmentation, the learning rate, the random
 numbers of a step) is a function of the recipe and the step, so a resumed run repeats one that was not stopped. A file
@@ -29,7 +29,7 @@ _KEY = "clipsieve"
 
 
 class RunOrigin(BaseModel):
-    """What decides a run's weights, beside the step."""
+    """What decides a run's weights, besides the step."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -209,7 +209,7 @@ def _header(path: str) -> _Header:
 
 def _damaged(path: str, error: Exception) -> InputError:
     reason = str(error).splitlines()[0]
-    return InputError(f"{path}: not a checkpoint ({reason}); remove it to go on from the one before, or from step 0")
+    return InputError(f"{path}: not a checkpoint ({reason}); remove it to resume from the one before, or from step 0")
 
 
 def _refuse_difference(path: str, before: RunOrigin, now: RunOrigin, any_code: bool) -> None:

@@ -100,7 +100,7 @@ def inputs_of(shards: str, tower: Tower, opt_out: str | None, initial: str | Non
 
 def code_digest() -> str:
     """SHA-256 over the source files that a run goes through."""
-    paths = sorted(path for room in _CODE for path in (_ROOT / room).rglob("*.py"))
+    paths = sorted(path for folder in _CODE for path in (_ROOT / folder).rglob("*.py"))
     parts = [part for path in paths for part in (path.relative_to(_ROOT).as_posix(), path.read_text("utf-8"))]
     return files.sha256_text(*parts)
 

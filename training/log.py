@@ -52,7 +52,7 @@ class TrainLog:
     """Collects the steps' values; every process settles and reports, the first one prints and writes."""
 
     def __init__(self, out: str, runtime: Runtime, measure: Measure, progress: Progress, tensorboard: bool) -> None:
-        """Take up the log of the steps done; rows behind them will be made again."""
+        """Take up the log of the steps done; rows after them will be made again."""
         self._path = files.join(out, TRAIN_LOG_NAME)
         self._runtime = runtime
         self._measure = measure
@@ -189,7 +189,7 @@ class TrainLog:
 
 
 def _with_parts(parts: list[str]) -> pa.Schema:
-    """The log's columns and, behind them, the parts of a strategy's loss."""
+    """The log's columns and, after them, the parts of a strategy's loss."""
     return pa.schema([*TRAIN_LOG.schema, *(pa.field(name, pa.float64()) for name in parts)])
 
 

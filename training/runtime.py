@@ -81,7 +81,7 @@ def start_runtime(timeout: float) -> Iterator[Runtime]:
                 raise
             raise ClipsieveError(
                 f"process {rank} of {world_size}: another process is gone, or silent for {timeout:g} s; see what it "
-                "said, and run the same command again: training goes on from its last checkpoint"
+                "said, and run the same command again: training resumes from its last checkpoint"
             ) from error
         finally:
             dist.destroy_process_group()

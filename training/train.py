@@ -43,7 +43,7 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     and counted.
 
     A folder that an equal run completed is left as it is; one that it left half done is taken up at its
-    checkpoint. Raises InputError, before step 0, for what the user can mend; ClipsieveError when the loss or a
+    checkpoint. Raises InputError, before step 0, for what the user can fix; ClipsieveError when the loss or a
     gradient is not finite, when a checkpoint cannot be written, and when another process is gone; SystemExit(143) on
     SIGTERM, once the checkpoint is written.
     """

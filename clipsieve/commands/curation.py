@@ -26,9 +26,9 @@ def download(
 
     Example: `clipsieve download --pairs pairs.parquet --out run/shards -- --runner=DataflowRunner --project=mine`
     """
-    from clipsieve.pipelines.download import job as room
+    from clipsieve.pipelines.download import job
 
-    typer.echo(room.run(pairs, out, options, beam_args(context), retry_failed, opt_out).line(out))
+    typer.echo(job.run(pairs, out, options, beam_args(context), retry_failed, opt_out).line(out))
 
 
 @app.command(context_settings=BEAM)
@@ -47,9 +47,9 @@ def score(
     Embeddings that clip-retrieval wrote need no model: `clipsieve score --shards embeddings --out run/scores
     --reference stored`
     """
-    from clipsieve.pipelines.score import job as room
+    from clipsieve.pipelines.score import job
 
-    typer.echo(room.run(shards, out, options, beam_args(context), opt_out).line(out))
+    typer.echo(job.run(shards, out, options, beam_args(context), opt_out).line(out))
 
 
 def _list_rules(asked: bool) -> None:
@@ -76,10 +76,10 @@ def filter(
     Example: `clipsieve filter --shards run/shards --scores run/scores --out run/filters --rule basic --rule
     "weak: similarity >= 0.28"`
     """
-    from clipsieve.pipelines.filters import job as room
+    from clipsieve.pipelines.filters import job
     from clipsieve.pipelines.filters.show import waterfall_table
 
-    typer.echo(room.run(scores, out, options, beam_args(context), shards, targets).line(out))
+    typer.echo(job.run(scores, out, options, beam_args(context), shards, targets).line(out))
     rich.print(waterfall_table(out))
 
 
@@ -97,9 +97,9 @@ def dedup(
 
     Example: `clipsieve dedup --shards run/shards --scores run/scores --out run/dedup --method exact --method thumbnail`
     """
-    from clipsieve.pipelines.dedup import job as room
+    from clipsieve.pipelines.dedup import job
 
-    typer.echo(room.run(shards, scores, out, options, beam_args(context), tasks).line(out))
+    typer.echo(job.run(shards, scores, out, options, beam_args(context), tasks).line(out))
 
 
 @app.command(context_settings=BEAM)
@@ -120,9 +120,9 @@ def select(
     DataComp's metadata selects as it is: `clipsieve select --scores metadata --score-column clip_l14_similarity_score
     --where "original_width >= 200" --combination top30_10M --out run`
     """
-    from clipsieve.pipelines.select import job as room
+    from clipsieve.pipelines.select import job
 
-    typer.echo(room.run(scores, out, options, beam_args(context), opt_out, filters, dedup).line(out))
+    typer.echo(job.run(scores, out, options, beam_args(context), opt_out, filters, dedup).line(out))
 
 
 @app.command(context_settings=BEAM)
@@ -139,6 +139,6 @@ def reshard(
 
     Example: `clipsieve reshard --shards run/shards --subset run/subsets/top40.npy --out run/resharded/top40`
     """
-    from clipsieve.pipelines.reshard import job as room
+    from clipsieve.pipelines.reshard import job
 
-    typer.echo(room.run(shards, subset, out, options, beam_args(context), opt_out).line(out))
+    typer.echo(job.run(shards, subset, out, options, beam_args(context), opt_out).line(out))

@@ -29,14 +29,14 @@ def tokenizer(
     --tokenizer run/tokenizer/spiece.model …`
     """
     from clipsieve.pipelines.pairs.table import iter_captions
-    from clipsieve.training import tokenizer as room
+    from clipsieve.training import tokenizer as job
 
     if (shards is None) == (pairs is None):
         raise InputError("tokenizer: give --shards or --pairs, one of them")
     if shards:
-        manifest = room.run(room.shard_captions(shards), {"shards": shards}, out, options)
+        manifest = job.run(job.shard_captions(shards), {"shards": shards}, out, options)
     else:
-        manifest = room.run(iter_captions(str(pairs)), {"pairs": str(pairs)}, out, options)
+        manifest = job.run(iter_captions(str(pairs)), {"pairs": str(pairs)}, out, options)
     typer.echo(manifest.line(out))
 
 
@@ -63,9 +63,9 @@ def train(
     if dry_run:
         show_dry_run({files.name_of(out): options}, devices, mfu)
         return
-    from clipsieve.training import train as room
+    from clipsieve.training import train as job
 
-    typer.echo(room.run(shards, subset or (), out, options, opt_out).line(out))
+    typer.echo(job.run(shards, subset or (), out, options, opt_out).line(out))
 
 
 @app.command()
@@ -97,7 +97,7 @@ def evaluate(
 
     On several GPUs, with the same flags: `torchrun --nproc-per-node 8 --no-python clipsieve evaluate …`
     """
-    from clipsieve.evaluation import evaluate as room
+    from clipsieve.evaluation import evaluate as job
     from clipsieve.evaluation.datasets.listing import task_lines
 
     if show_list:
@@ -105,7 +105,7 @@ def evaluate(
         return
     if not model or not out:
         raise InputError("evaluate: --model and --out are needed, or --list")
-    typer.echo(room.run(model, data, out, options, cache).line(out))
+    typer.echo(job.run(model, data, out, options, cache).line(out))
 
 
 @app.command()

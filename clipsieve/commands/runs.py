@@ -23,9 +23,9 @@ def report(folder: Annotated[str, typer.Argument(help="a run's folder")]) -> Non
 
     Example: `clipsieve report run`
     """
-    from clipsieve.evaluation.report import page as room
+    from clipsieve.evaluation.report import page as job
 
-    typer.echo(room.run(folder))
+    typer.echo(job.run(folder))
 
 
 @app.command()
@@ -36,9 +36,9 @@ def verify(folder: Annotated[str, typer.Argument(help="a run's folder")], opt_ou
 
     Example: `clipsieve verify run`
     """
-    from clipsieve.pipelines.verify import job as room
+    from clipsieve.pipelines.verify import job
 
-    for check in room.run(folder, opt_out):
+    for check in job.run(folder, opt_out):
         typer.echo(f"ok  {check.what}: {check.detail}")
 
 
@@ -52,10 +52,10 @@ def explain(
 
     Example: `clipsieve explain 0123456789abcdef0123456789abcdef --run run`
     """
-    from clipsieve.pipelines.explain import find as room
+    from clipsieve.pipelines.explain import find as job
     from clipsieve.pipelines.explain.show import show
 
-    rich.print(show(room.run(uid, run, image_out)))
+    rich.print(show(job.run(uid, run, image_out)))
 
 
 @app.command()
@@ -68,10 +68,10 @@ def takedown(
 
     Example: `clipsieve takedown wishes.txt --run run --dry-run`
     """
-    from clipsieve.pipelines.takedown import job as room
+    from clipsieve.pipelines.takedown import job
     from clipsieve.pipelines.takedown.show import show
 
-    rich.print(show(room.run(run, opt_out, dry_run), run, dry_run))
+    rich.print(show(job.run(run, opt_out, dry_run), run, dry_run))
 
 
 @app.command(context_settings=BEAM)
@@ -105,10 +105,10 @@ def quickstart(
 
     Example: `clipsieve quickstart --out quickstart-run`
     """
-    from clipsieve.pipelines.quickstart import inputs as room
+    from clipsieve.pipelines.quickstart import inputs as job
 
-    recipe_file = room.prepare(out, port)
-    with room.serve_pairs(port):
+    recipe_file = job.prepare(out, port)
+    with job.serve_pairs(port):
         _run_recipe(load_recipe(recipe_file), out, [])
 
 

@@ -55,7 +55,7 @@ def find_tasks(data: str, names: Sequence[str] = ()) -> dict[str, str]:
 def read_task(path: str, slug: str = "", split: str = "test", imagenet_names: bool = False) -> Task:
     """Read the task ``slug`` (by default: the data set's own) at ``path`` and check it whole.
 
-    ``imagenet_names``: a set of ImageNet's is asked for by ImageNet's names, whatever names the folder brings; of
+    ``imagenet_names``: a set of ImageNet's is requested by ImageNet's names, whatever names the folder brings; of
     ObjectNet that is another protocol (see `clipsieve.evaluation.datasets.imagenet`). What is wrong with the data, the
     counts of a known task among it, is an InputError.
     """

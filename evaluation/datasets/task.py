@@ -19,7 +19,7 @@ class Samples:
     """One split of a data set on disk, all there and well formed."""
 
     ids: tuple[str, ...]
-    """Name of each sample, in order; none stands twice."""
+    """Name of each sample, in order; none is duplicated."""
     stream: ImageStream
     digest: str
     """SHA-256 over every image's id and bytes: equal digests, equal features."""

@@ -14,7 +14,7 @@ _CONFUSED_WITH = 3
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """One class's accuracy with its 95% interval, and the classes most often predicted in its stead."""
+    """One class's accuracy with its 95% interval, and the classes most often predicted instead."""
 
     class_: int
     samples: int

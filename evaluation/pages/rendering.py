@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 
 def render_page(template: Path, script: str = "", **shown: Any) -> bytes:
-    """The page of ``template``, which may include what lies beside it or here, UTF-8.
+    """The page of ``template``, which may include what lies next to it or here, UTF-8.
 
     ``script`` is the text of its one script.
     """

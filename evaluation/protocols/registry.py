@@ -23,7 +23,7 @@ class Protocol:
     evaluate: Callable[[Any, Features], TaskResult]
     main_metric: str
     suffix: str = ""
-    """What a result's key has behind the task's; none where a kind of task has this protocol by default."""
+    """What a result's key has after the task's; none where a kind of task has this protocol by default."""
     learns: bool = False
     """Whether it needs the task's training split."""
 

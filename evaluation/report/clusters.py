@@ -76,7 +76,7 @@ def read_clusters(run_dir: str, made: Manifest) -> Clusters:
     """The clusters of ``run_dir``/dedup, whose finished manifest is ``made``.
 
     Drawn are those whose kept uid has the smallest SHA-256. Repeats of an image of a task, or of a pair that was taken
-    down, have no picture to stand beside and are counted alone.
+    down, have no picture to stand next to and are counted alone.
     """
     paths = files.list_files(files.join(run_dir, "dedup"), ".parquet")
     sizes: Counter[str] = Counter()

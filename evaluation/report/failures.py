@@ -100,11 +100,11 @@ def _by_class(ends: Counter[tuple[Any, ...]]) -> tuple[ClassFailures, ...]:
     rows: Counter[str] = Counter()
     retryable: Counter[str] = Counter()
     statuses: Counter[tuple[int, bool]] = Counter()
-    for (error_class, http_status, _, may_pass), count in ends.items():
+    for (error_class, http_status, _, is_retryable), count in ends.items():
         rows[error_class] += count
-        retryable[error_class] += count if may_pass else 0
+        retryable[error_class] += count if is_retryable else 0
         if error_class == ErrorClass.HTTP_ERROR.value:
-            statuses[http_status, may_pass] += count
+            statuses[http_status, is_retryable] += count
     of_http = tuple((*status, count) for status, count in _ranked(statuses))
     return tuple(
         ClassFailures(name, count, retryable[name], of_http if name == ErrorClass.HTTP_ERROR.value else ())

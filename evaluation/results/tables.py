@@ -25,7 +25,7 @@ class TaskResult:
     """95% intervals of those metrics that have one."""
     samples: int
     tables: Mapping[str, tuple[Table, pa.Table]]
-    """Per-sample tables by the suffix that their file's name has behind the task's key."""
+    """Per-sample tables by the suffix that their file's name has after the task's key."""
     train_digest: str | None = None
     """Of the training split, where the protocol learns from it."""
 

@@ -92,7 +92,7 @@ def find_by(
 ) -> Iterator[tuple[str, Finder]]:
     """The finders of the options' methods, each with its method, cheap ones first.
 
-    ``paths`` are the score files, beside which embeddings lie; ``thumbnails`` is the folder of theirs. Arrays too
+    ``paths`` are the score files, next to which embeddings lie; ``thumbnails`` is the folder of theirs. Arrays too
     large for memory are put under ``scratch``.
     """
     rows = np.arange(len(ranked))

@@ -1,4 +1,4 @@
-"""Find the pairs that repeat another, and say of each which one is kept in its stead.
+"""Find the pairs that repeat another, and say of each which one is kept instead.
 
     shards -> thumbnails, a shard at a time (Beam)                          OUT/_thumbnails, gone at the end
     score files, shards' hashes, embeddings, thumbnails -> rank order

@@ -36,7 +36,7 @@ class Pairs:
     tars: tuple[str, ...]
     """The paths of the tars that hold the images."""
     places: np.ndarray
-    """int64[N, 3]: the number of the pair's tar, and its sample's offset and size there; zeros where not asked for."""
+    """int64[N, 3]: the number of the pair's tar, and its sample's offset and size there; zeros where not requested."""
 
     def __len__(self) -> int:
         return len(self.similarity)
@@ -100,7 +100,7 @@ def concatenate(parts: Sequence[Pairs]) -> Pairs:
 
 
 def shifted(places: np.ndarray, tars: int) -> np.ndarray:
-    """`Pairs.places` whose tars stand behind so many others."""
+    """`Pairs.places` whose tars stand after so many others."""
     return places + np.array([tars, 0, 0])
 
 

@@ -61,7 +61,7 @@ def _blocks(columns: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def groups_of(values: np.ndarray) -> Iterator[np.ndarray]:
-    """values[N] -> for each value that stands twice or more the positions where it stands, ascending."""
+    """values[N] -> for each value that appears twice or more the positions where it stands, ascending."""
     order = np.argsort(values, kind="stable")
     borders = np.flatnonzero(np.diff(values[order])) + 1
     edges = np.concatenate([[0], borders, [len(order)]])

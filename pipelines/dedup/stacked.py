@@ -11,7 +11,7 @@ from clipsieve.schemas.errors import ClipsieveError, InputError
 
 
 def stack(parts: Iterable[tuple[str, np.ndarray]], path: Path) -> np.ndarray:
-    """(name, array [n, ...]) of one type and width -> all of them, one behind the other, mapped from ``path``.
+    """(name, array [n, ...]) of one type and width -> all of them, one after the other, mapped from ``path``.
 
     Raises InputError, naming the part, where its type or width is not the first one's.
     """

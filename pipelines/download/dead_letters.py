@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipsieve.schemas import files, tables
-from clipsieve.schemas.outcomes import ErrorClass, Status, may_pass
+from clipsieve.schemas.outcomes import ErrorClass, Status, is_retryable
 from clipsieve.schemas.tables import DEAD_LETTERS, SHARDS
 from clipsieve.schemas.threads import map_ahead
 
@@ -58,6 +58,6 @@ def _failures(path: str) -> pa.Table:
     rows = rows.filter(pc.is_valid(rows["error_class"]))
     classes = [ErrorClass(name) for name in rows["error_class"].to_pylist()]
     stages = [STAGES[error_class.status] for error_class in classes]
-    retryable = [may_pass(*end) for end in zip(classes, rows["http_status"].to_pylist(), strict=True)]
+    retryable = [is_retryable(*end) for end in zip(classes, rows["http_status"].to_pylist(), strict=True)]
     rows = rows.append_column("stage", pa.array(stages, pa.string()))
     return tables.conform(rows.append_column("retryable", pa.array(retryable, pa.bool_())), DEAD_LETTERS, path)

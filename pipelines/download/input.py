@@ -28,7 +28,7 @@ class Pair:
     boxes: Sequence[Sequence[float]] | None
     """[x0, y0, x1, y1] in 0 to 1, each to blur."""
     is_opted_out: bool
-    """By the user's list: it is not to be asked for."""
+    """By the user's list: it is not to be requested."""
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ def run(
     """Download the table ``pairs`` (Parquet file or folder, CSV, TSV or JSONL) into shards in folder ``out``.
 
     Shards that an earlier run finished are left as they are. With ``retry_failed`` a folder that is complete gets
-    another pass: the rows whose failure may pass are tried again, into added shards. What the file ``opt_out``
-    lists is not asked for. Raises InputError for a table that cannot be read or a folder that was begun with
+    another pass: the rows whose failure is retryable are tried again, into added shards. What the file ``opt_out``
+    lists is not requested. Raises InputError for a table that cannot be read or a folder that was begun with
     another table or recipe, BudgetError when a greater share of the pairs than ``options.max_failure_share``
     failed (what was downloaded is kept all the same).
     """
@@ -54,13 +54,13 @@ def run(
             )
         if opened and opened.complete and not retry_failed:
             return _within_budget(opened, options)
-        # The folder is begun only now: a table that cannot be read leaves it free for the mended one.
+        # The folder is begun only now: a table that cannot be read leaves it free for the fixed one.
         table = _open_table(pairs, out, inputs["pairs"], options)
         opened = opened or manifest.begin(out, options, inputs)
         passes = plan_passes(table, out, options, len(opened.earlier))
         if opened.complete:
             if not write_retry_table(out, passes[-1]):
-                print(f"{out}: no pair failed in a way that may pass; there is nothing to retry", file=sys.stderr)
+                print(f"{out}: no failed row is retryable; there is nothing to retry", file=sys.stderr)
                 return _within_budget(opened, options)
             passes = plan_passes(table, out, options, len(passes))
             opened = manifest.reopen(out, opened, options, inputs)

@@ -1,4 +1,4 @@
-"""Passes: a download's first go at the input's rows, and the later ones at those whose failure may pass.
+"""Passes: the first download of all rows, then a later one each time over the retryable failures.
 
     shards of the pass before -> their retryable failures -> `_manifest/retry-1.parquet` -> added shards
 
@@ -81,7 +81,7 @@ def retry_path(out: str, number: int) -> str:
 
 
 def write_retry_table(out: str, before: Pass) -> bool:
-    """Write the input of the pass after ``before``: the rows of its shards whose failure may pass.
+    """Write the input of the pass after ``before``: the rows of its shards whose failure is retryable.
 
     They stand in the shards' order, in columns that are named as in the input; some megabytes are held at a
     time. Returns whether there are any; where there are none nothing is written.
@@ -105,7 +105,7 @@ def write_retry_table(out: str, before: Pass) -> bool:
 
 
 def _iter_retryable(out: str, before: Pass) -> Iterator[pa.Table]:
-    """The rows of a pass whose failure may pass, under the input's names; no table is empty."""
+    """The rows of a pass whose failure is retryable, under the input's names; no table is empty."""
     columns = before.table.columns
     given = {"uid": columns.uid or "uid", "url": columns.url, "caption": columns.caption}
     given |= {kept: name for name, kept in columns.extra}

@@ -1,6 +1,6 @@
 """What a worker tells of the shard at work: to the driver by a small hidden file, to the runner by Beam's counters.
 
-The file is ``.00003.tmp.progress`` beside the shard, replaced every second or so; the marker ``_manifest/stop`` is the
+The file is ``.00003.tmp.progress`` next to the shard, replaced every second or so; the marker ``_manifest/stop`` is the
 driver's answer. Files work alike on every runner, which hands nothing else over before an element is done.
 """
 

@@ -1,7 +1,7 @@
 """What a worker process keeps from shard to shard: an event loop in a thread of its own, and the fetcher on it.
 
 So connections, the resolver's and robots.txt's caches and each host's limits outlive a shard, and all shards at
-work in the process share one bound on what is asked for at a time.
+work in the process share one bound on what is requested at a time.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, endpoints_pb2
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from google.protobuf import json_format, text_format
 
-_DIED = "clipsieve.schemas.errors.ClipsieveError: a worker process died ({}); run the same command again to go on"
+_DIED = "clipsieve.schemas.errors.ClipsieveError: a worker process died ({}); run the same command again to resume"
 
 
 class WatchedConnection(worker_handlers.ControlConnection):

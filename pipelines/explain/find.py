@@ -52,7 +52,7 @@ class Explanation:
     judged: tuple[Found, ...]
     """Scores, and what filters, dedup and select said of it."""
     kept: tuple[Found, ...]
-    """Of a duplicate, the rows of the pair that was kept in its stead."""
+    """Of a duplicate, the rows of the pair that was kept instead."""
     members_of: tuple[str, ...]
     """The subsets and samples that hold it."""
     resharded: tuple[Found, ...]
@@ -188,7 +188,7 @@ def _verdict(shards: Iterable[Found], judged: Iterable[Found], members_of: Itera
     if "reject_reason" in values:
         return f"rejected: {values['reject_reason']}"
     if "duplicate_of" in values:
-        return f"a duplicate: {values['duplicate_of']} is kept in its stead"
+        return f"a duplicate: {values['duplicate_of']} is kept instead"
     if "quantile_rank" not in values:
         return "scored, not selected from yet" if values else "downloaded, and not scored"
     held = ", ".join(files.name_of(name) for name in members_of) or "no subset or sample"

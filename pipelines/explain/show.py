@@ -25,7 +25,7 @@ def show(explained: Explanation) -> Group:
     for title, rows in (
         ("in the shards", explained.shards),
         ("judged", explained.judged),
-        ("kept in its stead", explained.kept),
+        ("kept instead", explained.kept),
         ("resharded", resharded),
     ):
         for found in rows:

@@ -1,4 +1,4 @@
-"""Tells a server's failure from the network's: while the network is gone nothing is asked for or written off.
+"""Tells a server's failure from the network's: while the network is gone nothing is requested or written off.
 
 A failure that may be the network's is judged by a control: has anything answered that was begun after it? Where
 nothing has, what answered before is tried again. If that is there, the failure is the server's own. If it is not,

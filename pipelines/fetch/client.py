@@ -110,7 +110,7 @@ class Client:
         return await take(response, trail)
 
     def _time_left(self, trail: RedirectTrail) -> dict[str, Any]:
-        """The deadlines of a request behind the first; those of the first are the session's."""
+        """The deadlines of a request after the first; those of the first are the session's."""
         if not trail.spent:
             return {}
         left = max(0.001, self._total_timeout - trail.spent)

@@ -13,7 +13,7 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.http_exceptions import BadHttpMessage, ContentLengthError, TransferEncodingError
 
 from clipsieve.schemas.errors import ClipsieveError
-from clipsieve.schemas.outcomes import ErrorClass, may_pass
+from clipsieve.schemas.outcomes import ErrorClass, is_retryable
 
 NO_ROUTE = frozenset({errno.ENETUNREACH, errno.ENETDOWN})
 _CUT = (ContentLengthError, TransferEncodingError)  # the connection's end came before the body's
@@ -40,14 +40,14 @@ class FetchError(Exception):
         doubt: Doubt | None = None,
         is_telling: bool = False,
     ) -> None:
-        """``retryable``: a later pass can end differently; by default as `may_pass` says. ``is_final``: another
+        """``retryable``: a later pass can end differently; by default as `is_retryable` says. ``is_final``: another
         attempt in this pass cannot. ``doubt``: the network may be to blame; ``is_telling``: that is to be looked
         into even where nothing has answered yet.
         """
         super().__init__(message)
         self.error_class = error_class
         self.http_status = http_status
-        self.retryable = may_pass(error_class, http_status) if retryable is None else retryable
+        self.retryable = is_retryable(error_class, http_status) if retryable is None else retryable
         self.is_final = is_final or not self.retryable
         self.doubt = doubt
         self.is_telling = is_telling
@@ -77,7 +77,7 @@ def failure_of(error: Exception) -> FetchError:
     if isinstance(error, asyncio.TimeoutError) or isinstance(cause, TimeoutError):
         return FetchError(ErrorClass.TIMEOUT, "no answer within the deadlines", doubt=Doubt.CONNECTIONS)
     if isinstance(error, aiohttp.InvalidURL):
-        return FetchError(ErrorClass.INVALID_URL, "not a URL that can be asked for")
+        return FetchError(ErrorClass.INVALID_URL, "not a URL that can be requested")
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
         return FetchError(ErrorClass.PROTOCOL_ERROR, "an answer that is not HTTP, or with headers past all bounds")
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -1,4 +1,4 @@
-"""A URL asked for safely until it answers or cannot: every way in which it can end is a `Fetched`."""
+"""A URL requested safely until it answers or cannot: every way in which it can end is a `Fetched`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Fetched:
     http_status: int | None = None
     content_type: str | None = None
     attempts: int = 0
-    """How many times the URL was asked for; 0 where its text or its host's wish alone ruled it out.
+    """How many times the URL was requested; 0 where its text or its host's wish alone ruled it out.
 
     What the network's absence ended is not counted. Within an attempt aiohttp connects once more by itself when
     a connection breaks before the answer.
@@ -64,7 +64,7 @@ class _Outcome:
 
     @property
     def http_status(self) -> int | None:
-        """Of the last answer; where the URL was not asked for, of the one that ruled it out."""
+        """Of the last answer; where the URL was not requested, of the one that ruled it out."""
         return self.trail.http_status or (self.failure.http_status if self.failure else None)
 
 

@@ -17,10 +17,10 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class BoundedHandler(ResponseHandler):
-    """Bounds what a server may send in answer to one request, and ignores what it sends behind its answer.
+    """Bounds what a server may send in answer to one request, and ignores what it sends after its answer.
 
     aiohttp reads interim answers (100 to 199) for ever, as it does the extensions of chunks and the trailers
-    behind them; it loses an answer when more than its Content-Length comes in one piece with its head; and it
+    after them; it loses an answer when more than its Content-Length comes in one piece with its head; and it
     waits for the rest of a body whose framing has just been found broken.
     """
 
@@ -39,7 +39,7 @@ class BoundedHandler(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come. Heads are parsed one by one: an error behind one cannot take it along."""
+        """Bytes have come. Heads are parsed one by one: an error after one cannot take it along."""
         self._received += len(data)
         while self._awaits_head and 0 <= (end := data.find(_END_OF_HEAD)) < len(data) - len(_END_OF_HEAD):
             super().data_received(data[: end + len(_END_OF_HEAD)])

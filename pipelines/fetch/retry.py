@@ -1,4 +1,4 @@
-"""When a failed URL is asked for again: pure functions. Whether at all, `clipsieve.schemas.outcomes.may_pass` says."""
+"""When a failed URL is requested again: pure functions. `clipsieve.schemas.outcomes.is_retryable` says whether."""
 
 from __future__ import annotations
 

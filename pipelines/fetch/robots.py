@@ -66,7 +66,7 @@ def forbids_use(values: Iterable[str], user_agent: str) -> bool:
 def _directives(value: str) -> Iterator[tuple[str, str]]:
     """The (crawler, directive) pairs of one header, in lower case; directives with a value are left out.
 
-    What stands before a colon and can be no crawler's name scopes nothing; so a date's second half, behind its
+    What stands before a colon and can be no crawler's name scopes nothing; so a date's second half, after its
     comma (``unavailable_after: Wednesday, 25-Jun-30 15:00:00 GMT``), changes nothing for what follows.
     """
     crawler = _ANY_CRAWLER

@@ -1,4 +1,4 @@
-"""robots.txt (RFC 9309): one for each origin, asked for once, kept for a day, heeded for every URL of it.
+"""robots.txt (RFC 9309): one for each origin, requested once, kept for a day, heeded for every URL of it.
 
 Protego matches paths to rules; what reaches it is only the groups of rules that are for us, since parsing a
 file of many crawlers' names and rules takes it time and memory in proportion to their product.
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from protego import Protego
 from yarl import URL
 
-from clipsieve.schemas.outcomes import ErrorClass, may_pass
+from clipsieve.schemas.outcomes import ErrorClass, is_retryable
 
 MAX_ROBOTS_BYTES = 500 * 1024
 """How much of a robots.txt is read; RFC 9309, section 2.5, asks for no less."""
 
 LIFE_SECONDS = 24 * 3600.0
 UNREACHABLE_SECONDS = 60.0
-"""How long a robots.txt that could not be had is not asked for again."""
+"""How long a robots.txt that could not be had is not requested again."""
 
 MAX_ORIGINS = 20_000
 MAX_KEPT_BYTES = 2 << 20
@@ -61,13 +61,13 @@ class RobotsAnswer:
 
 
 class RobotsUnreachableError(Exception):
-    """An origin's robots.txt cannot be had, so for now none of its URLs may be asked for (section 2.3.1.4)."""
+    """An origin's robots.txt cannot be had, so for now none of its URLs may be requested (section 2.3.1.4)."""
 
     def __init__(self, answer: RobotsAnswer) -> None:
         super().__init__(f"robots.txt: {answer.error_message or f'HTTP status {answer.status}'}")
         self.error_class = answer.error_class or ErrorClass.HTTP_ERROR
         self.http_status = answer.status
-        self.retryable = may_pass(self.error_class, answer.status)
+        self.retryable = is_retryable(self.error_class, answer.status)
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ class RobotsTxt:
         self._asking: dict[URL, asyncio.Task[_Ruling]] = {}
 
     async def allows(self, url: URL) -> bool:
-        """Whether ``url`` may be asked for. Raises RobotsUnreachableError where that cannot be known now."""
+        """Whether ``url`` may be requested. Raises RobotsUnreachableError where that cannot be known now."""
         ruling = await self._ruling(url.origin())
         if ruling.unreachable is not None:
             raise RobotsUnreachableError(ruling.unreachable)
         return ruling.rules is None or bool(ruling.rules.can_fetch(str(url), _US))
 
     async def close(self) -> None:
-        """Give up what is being asked for."""
+        """Give up what is being requested."""
         asking = list(self._asking.values())
         for task in asking:
             task.cancel()
@@ -146,7 +146,7 @@ class RobotsTxt:
             self._keep(origin, done.result())
 
     def _keep(self, origin: URL, ruling: _Ruling) -> None:
-        """Keep ``ruling``, and let go of those not looked up for longest that are too many beside it."""
+        """Keep ``ruling``, and let go of those not looked up for longest that are too many besides it."""
         outdated = self._kept.pop(origin, None)
         self._kept[origin] = ruling
         self._kept_bytes += ruling.size - (outdated.size if outdated else 0)

@@ -1,4 +1,4 @@
-"""Which URLs may be asked for, judged by their text: scheme, host, port, credentials. Names are judged by the
+"""Which URLs may be requested, judged by their text: scheme, host, port, credentials. Names are judged by the
 resolver, by where they lead."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from clipsieve.schemas.outcomes import ErrorClass
 
 
 def parse_url(text: str, allowed: AllowedHosts) -> URL:
-    """The URL that ``text`` spells. Raises FetchError where it may not be asked for."""
+    """The URL that ``text`` spells. Raises FetchError where it may not be requested."""
     return _checked(_parsed(text.strip()), allowed)
 
 

@@ -25,7 +25,7 @@ class Rows:
     path: str
     """The score file's."""
     batch: pa.RecordBatch
-    """``uid`` and the columns that were asked for."""
+    """``uid`` and the columns that were requested."""
 
     def __len__(self) -> int:
         return int(self.batch.num_rows)
@@ -90,7 +90,7 @@ class PairColumns:
         shard_path = files.join(self.shards, f"{shard}.parquet")
         missing = [name for name in names if name not in rows.schema.names]
         if missing:
-            raise InputError(f"{shard_path}: column {missing[0]!r} is missing, and {path} lacks it too; mend the rule")
+            raise InputError(f"{shard_path}: column {missing[0]!r} is missing, and {path} lacks it too; fix the rule")
         places = pc.index_in(uids, value_set=rows["uid"].combine_chunks())
         if places.null_count:
             row = pc.index(pc.is_null(places), True).as_py() + 1

@@ -133,7 +133,7 @@ def _count_rows(path: str) -> int:
 
 
 def _read_images_of(rows: Rows) -> np.ndarray:
-    """float32[N, D]: the embeddings beside a score file."""
+    """float32[N, D]: the embeddings next to a score file."""
     path = rows.path.removesuffix(".parquet") + ".npz"
     if not files.exists(path):
         raise InputError(f"{path}: no such file; score with --embeddings, which image_based needs")

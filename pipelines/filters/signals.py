@@ -1,4 +1,4 @@
-"""Columns that a rule may name beside those of the tables: computed from a pair's caption and sizes."""
+"""Columns that a rule may name besides those of the tables: computed from a pair's caption and sizes."""
 
 from __future__ import annotations
 

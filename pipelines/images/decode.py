@@ -1,7 +1,7 @@
 """Pixels of a file: eight bits a channel, BGR or grey, no transparency, turned as EXIF says.
 
 JPEG is read by OpenCV, as img2dataset reads it; the rest by Pillow, which is strict about damage and knows every
-colour model, a band of rows at a time: beside Pillow's own copy of the image there is only the result.
+colour model, a band of rows at a time: besides Pillow's own copy of the image there is only the result.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def read_exif(header: Header) -> Exif:
     block = _block(header)
     if not block:
         return Exif()
-    # exifread raises whatever it trips over in a damaged block; the picture beside it may be sound.
+    # exifread raises whatever it trips over in a damaged block; the picture next to it may be sound.
     try:
         tags = exifread.process_file(MeteredReader(block, _MAX_READS, _MAX_SIZE), details=False)
     except Exception:

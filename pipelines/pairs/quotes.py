@@ -1,4 +1,4 @@
-"""Refuses a CSV or TSV in which a quote is left open: the rows behind it would be read as one row's text.
+"""Refuses a CSV or TSV in which a quote is left open: the rows after it would be read as one row's text.
 
 A field may have line breaks, so a row that takes more than one line has to be quoted as RFC 4180 says: to the end, with
 nothing between a closing quote and the delimiter, and each quote within doubled. Behind a quote that was left open the

@@ -232,7 +232,7 @@ def _check_form(texts: pa.Array, form: re.Pattern[str], path: str, row: int, nam
     if bad >= 0:
         text = texts[bad].as_py()[:40]
         raise InputError(
-            f"{path}: row {row + bad + 1}: {name} {text!r} is not {wanted}; mend it, or rename the column {why}"
+            f"{path}: row {row + bad + 1}: {name} {text!r} is not {wanted}; fix it, or rename the column {why}"
         )
 
 

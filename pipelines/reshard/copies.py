@@ -1,6 +1,6 @@
 """Copying samples from tars to a tar by byte range, decoding nothing.
 
-samples in their order -> batches, asked for ahead, read one by one -> the tar and its digest
+samples in their order -> batches, requested ahead, read one by one -> the tar and its digest
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _local(ranges: Ranges) -> Iterator[Iterator[memoryview]]:
 
 @contextmanager
 def _remote(ranges: Ranges) -> Iterator[Iterator[memoryview]]:
-    """The samples' bytes, batch by batch, asked for ahead."""
+    """The samples' bytes, batch by batch, requested ahead."""
     read = partial(_read, reader=RangeReader())
     tasks = _batches(ranges, _REMOTE_BATCH_BYTES, buffers=_READ_AHEAD)
     with closing(map_ahead(read, tasks, threads=1, ahead=_READ_AHEAD)) as batches:
@@ -108,7 +108,7 @@ def _batches(ranges: Ranges, size: int, buffers: int) -> Iterator[_Task]:
 
 
 def _asked_ahead(tasks: Iterator[_Task], reader: RangeReader) -> Iterator[_Task]:
-    """The tasks in their order, each handed on when those behind it have been asked for."""
+    """The tasks in their order, each handed on when those after it have been requested."""
     asked: deque[_Task] = deque()
     for task in tasks:
         reader.prefetch(task[0].places)

@@ -157,7 +157,7 @@ def refuse_missing(found: np.ndarray, folder: str, names: list[str], out: str, a
         raw = uid_bytes(read_placed_rows(folder, name)["uid"])
         np.add.at(times, np.searchsorted(distinct, as_strings(raw[find(distinct, raw)])), 1)
     for wrong, what, hint in (
-        (times > 1, "stand twice in the shards", ""),
+        (times > 1, "are duplicated in the shards", ""),
         (times == 0, "are missing from the shards", "; `allow_missing` leaves them out, unless none is left"),
     ):
         if wrong.any():

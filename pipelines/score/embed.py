@@ -1,7 +1,7 @@
 """References at work: samples decoded and embedded, a mini-batch a thread.
 
 A mini-batch is made of samples in their order and runs on one thread from decoding to embeddings. So decoding goes on
-beside the models, the bits of an embedding depend neither on how many threads or workers there are nor on which shards
+next to the models, the bits of an embedding depend neither on how many threads or workers there are nor on which shards
 are scored together, and of a shard only the mini-batches under way are in memory.
 """
 

@@ -42,7 +42,7 @@ def load_heads(specs: Sequence[str], width: int) -> tuple[Head, ...]:
     """Load heads given as ``NAME=FILE.safetensors``, for embeddings of ``width`` numbers.
 
     A file holds ``weight`` [D] or [1, D] and ``bias`` [] or [1]; ``activation: sigmoid`` in its metadata puts a sigmoid
-    behind them. Raises InputError for a file that is missing or damaged, a tensor that is missing or of another shape
+    after them. Raises InputError for a file that is missing or damaged, a tensor that is missing or of another shape
     or has numbers that are not finite, an unknown activation, and a name that another column has.
     """
     heads = [_load_head(spec, width) for spec in specs]

@@ -1,4 +1,4 @@
-"""The scores of a shard as they are written: a table, and its embeddings where they were asked for."""
+"""The scores of a shard as they are written: a table, and its embeddings where they were requested."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def half_embeddings(embedded: Sequence[Embedded]) -> dict[str, np.ndarray]:
 
 
 def concatenated(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays of one name, one behind the other; every part has the same names."""
+    """Arrays of one name, one after the other; every part has the same names."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -67,7 +67,7 @@ def score_table(
 ) -> pa.Table:
     """The scores table of ``pairs`` (uid, shard, key; N rows) from what is known of each, in their order.
 
-    ``language``: identify the captions' languages. Columns beyond the schema's stand behind it. Raises InputError,
+    ``language``: identify the captions' languages. Columns beyond the schema's stand after it. Raises InputError,
     beginning with ``where``, for a score that is not a finite number.
     """
     for name, values in scores.items():

@@ -54,7 +54,7 @@ def run(
     they lie in files, nor on workers. Not eligible is a uid that the file ``opt_out`` lists, a row with a
     ``reject_reason`` in the file of its name in the folder ``filters``, with a ``duplicate_of`` in ``dedup``, or
     for which the condition ``options.where`` does not hold. Raises InputError for a similarity that is not finite,
-    a sample larger than its pool, a uid that stands twice in a subset, or a list with URLs or domains that the
+    a sample larger than its pool, a uid that is duplicated in a subset, or a list with URLs or domains that the
     scores were not made with.
     """
     paths = [scores] if scores.endswith(".parquet") else files.list_files(scores, ".parquet")

@@ -108,11 +108,11 @@ class SelectionPlan:
         return self.borders.view(np.uint8).reshape(-1, 20)[:, :4].copy().view(">u4").reshape(-1).astype(np.uint32)
 
     def strata(self, percent: float) -> np.ndarray:
-        """int64[C + 1]: of each segment its stratum of the pool; 20 stands for behind the pool."""
+        """int64[C + 1]: of each segment its stratum of the pool; 20 stands for after the pool."""
         return np.searchsorted(strata_ends(thresholds.top_count(self.rows, percent)), self.starts, side="right")
 
     def groups(self, percent: float) -> np.ndarray:
-        """int64[C + 1]: of each segment the group of its stratum of the pool; −1 stands for behind the pool."""
+        """int64[C + 1]: of each segment the group of its stratum of the pool; −1 stands for after the pool."""
         strata = self.strata(percent)
         return np.where(strata == STRATA, -1, self.first_group(percent) + strata)
 
@@ -196,7 +196,7 @@ def members(plan: SelectionPlan, subset: Subset, quantile_rank: np.ndarray, samp
     if subset.size is None:
         return quantile_rank < thresholds.top_count(plan.rows, subset.percent) / max(1, plan.rows)
     # Each stratum has a limit, the largest sample_rank that the sample takes of it; −1 takes nothing:
-    #     stratum    0      1      …    19     20 (behind the pool)
+    #     stratum    0      1      …    19     20 (after the pool)
     #     limit      0.12   0.08   …    0.11   −1
     limits = np.full(STRATA + 1, -1.0)
     wanted = _shares_by_group(plan, subset)
@@ -263,7 +263,7 @@ def _refuse_one_uid(cuts: tuple[Cut, ...]) -> None:
     for cut in cuts:
         if cut.missing and len(cut.digits) == QUALITY_DIGITS:
             uid = uid_strings(np.array(cut.digits[2:], ">u2").view(np.uint8).reshape(1, 16))[0]
-            raise InputError(f"uid {uid} stands twice in the scores, with one similarity; remove one of the rows")
+            raise InputError(f"uid {uid} is duplicated in the scores, with one similarity; remove one of the rows")
 
 
 def _refuse_one_hash(plan: SelectionPlan) -> None:

@@ -32,7 +32,7 @@ class Scored:
     """Some rows of a scores table."""
 
     uids: pa.Array
-    """string[N]; null where they were not asked for."""
+    """string[N]; null where they were not requested."""
     similarity: np.ndarray
     """float32[N], finite; NaN where a row that is not eligible has none."""
     reject_reason: pa.Array
@@ -80,7 +80,7 @@ class Sources:
         """Stream the score file at ``path``; without uids these are neither read nor checked.
 
         Raises InputError, with the count and the first row, for a score that is not a finite number (a row that
-        is not eligible may have none), for what is no uid, and for a file beside it that is of other rows.
+        is not eligible may have none), for what is no uid, and for a file next to it that is of other rows.
         """
         listed, where = load_opt_out(self.opt_out), parse_where(self.where)
         with_uids = with_uids or bool(len(listed.uids))
@@ -174,4 +174,4 @@ def _is_valid(column: pa.Array) -> np.ndarray:
 def _refuse(wrong: np.ndarray, path: str, first_row: int, what: str) -> None:
     if wrong.any():
         row = first_row + int(np.argmax(wrong)) + 1
-        raise InputError(f"{path}: {int(wrong.sum())} {what}, the first in row {row}; remove or mend these rows")
+        raise InputError(f"{path}: {int(wrong.sum())} {what}, the first in row {row}; remove or fix these rows")

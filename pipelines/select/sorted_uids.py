@@ -28,7 +28,7 @@ _UID_BYTES = 16
 def write_uids(blocks: Iterable[np.ndarray], path: str) -> str:
     """Write blocks of uids, uint8[N, 16] each, as structured (upper64, lower64)[M], sorted; returns ``path``.
 
-    Raises InputError for a uid that stands twice.
+    Raises InputError for a uid that is duplicated.
     """
     with tempfile.TemporaryFile() as spilled:
         lengths = [_spill(run, spilled) for run in _runs(blocks)]
@@ -94,4 +94,4 @@ def _refuse_repeated(uids: np.ndarray, path: str) -> None:
     repeated = uids[1:] == uids[:-1]
     if repeated.any():
         uid = uid_strings(as_raw(uids[int(np.argmax(repeated)) :][:1]))[0]
-        raise InputError(f"{path}: uid {uid} stands twice in the scores; remove one of the rows")
+        raise InputError(f"{path}: uid {uid} is duplicated in the scores; remove one of the rows")

@@ -124,7 +124,7 @@ def _column(node: ast.expr, rows: pa.RecordBatch) -> pa.Array:
 
 
 def _scalar(node: ast.expr, column_type: pa.DataType) -> pa.Scalar:
-    """A literal as a column's neighbour: 0.7 beside float32 is float32's 0.7, so that a column holds what it shows."""
+    """A literal as a column's neighbour: 0.7 next to float32 is float32's 0.7, so that a column holds what it shows."""
     value = _literal(node)
     return pa.scalar(value, column_type) if pa.types.is_floating(column_type) else pa.scalar(value)
 

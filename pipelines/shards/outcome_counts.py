@@ -38,7 +38,7 @@ def failed_of(ends: OutcomeCounts) -> int:
 
 
 def describe(ends: OutcomeCounts) -> str:
-    """Shares of the rows asked for: ``81% ok, http_error 404 9%, timeout 3%``, the commonest failures alone."""
+    """Shares of the rows requested: ``81% ok, http_error 404 9%, timeout 3%``, the commonest failures alone."""
     asked = asked_of(ends)
     if not asked:
         return ""
@@ -46,7 +46,7 @@ def describe(ends: OutcomeCounts) -> str:
 
 
 def top_failures(ends: OutcomeCounts) -> list[str]:
-    """The commonest failures and their share of the rows asked for: ``http_error 404 9%``."""
+    """The commonest failures and their share of the rows requested: ``http_error 404 9%``."""
     failures = [(rows, name) for name, rows in ends.items() if name not in (Status.SUCCESS.value, DUPLICATES)]
     commonest = sorted(failures, key=lambda failure: (-failure[0], failure[1]))[:_MOST_NAMED]
     return [f"{name} {rows / asked_of(ends):.0%}" for rows, name in commonest if rows]

@@ -26,7 +26,7 @@ from clipsieve.schemas.outcomes import ErrorClass, Status
 from clipsieve.schemas.tables import SHARDS, TIME_COLUMNS
 
 INPUT_COLUMNS = ("caption", "url", "key", "uid")
-"""Columns of the shards table that a row has before its URL is asked for."""
+"""Columns of the shards table that a row has before its URL is requested."""
 
 STATS_SUFFIX = "_stats.json"
 

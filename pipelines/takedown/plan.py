@@ -3,7 +3,7 @@
     uid, url, final_url of the shards' rows -> the uids that the list names -> how many each file of the run holds
 
 A URL is gone with the first shard that is rewritten, so the uids and the plan are written to RUN/_takedown first:
-a takedown that was stopped goes on from there. The folder is removed as the last act.
+a takedown that was stopped resumes from there. The folder is removed as the last act.
 """
 
 from __future__ import annotations

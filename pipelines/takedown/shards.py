@@ -22,7 +22,7 @@ from clipsieve.pipelines.shards.writer import count_ends, read_stats, stats_path
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import find
-from clipsieve.schemas.outcomes import Consent, ErrorClass, Status, may_pass
+from clipsieve.schemas.outcomes import Consent, ErrorClass, Status, is_retryable
 from clipsieve.schemas.tables import SHARDS
 from clipsieve.schemas.uid import uid_bytes
 
@@ -86,8 +86,8 @@ def take_from_resharded(folder: str, name: str, uids: np.ndarray) -> None:
 def blank(rows: pa.Table, is_named: np.ndarray, is_last_pass: bool) -> pa.Table:
     """A shard's rows with those of ``is_named`` bool[N] reduced to their uid, key, attempts and end."""
     ends = zip(rows["error_class"].to_pylist(), rows["http_status"].to_pylist(), strict=True)
-    was_retried = [not is_last_pass and error is not None and may_pass(ErrorClass(error), code) for error, code in ends]
-    ends_anew = pa.array(is_named & ~np.array(was_retried, bool))
+    was_retried = [error is not None and is_retryable(ErrorClass(error), code) for error, code in ends]
+    ends_anew = pa.array(is_named & (is_last_pass | ~np.array(was_retried, bool)))
     columns, fields = [], []
     for field in rows.schema:
         column = rows[field.name]
@@ -117,7 +117,7 @@ def drop_samples(tar: str, places: pa.Table, is_gone: np.ndarray) -> tuple[str, 
         return _copy(tar, starts[kept], sizes[kept]), offsets
     if _holds(tar, [keys[row] for row in kept], offsets[kept]):
         return files.xxh3_file(tar), offsets
-    raise InputError(f"{tar}: not the tar that its Parquet describes; mend the shard first")
+    raise InputError(f"{tar}: not the tar that its Parquet describes; fix the shard first")
 
 
 def _drop_from_tar(tar: str, rows: pa.Table, before: pa.Table, is_named: np.ndarray) -> tuple[str, pa.Table]:
@@ -152,7 +152,7 @@ def _copy(tar: str, starts: np.ndarray, sizes: np.ndarray) -> str:
             while start < end:
                 block = source.read(min(_BLOCK_BYTES, end - start))
                 if not block:
-                    raise InputError(f"{tar}: ends at byte {start}, within a sample; mend the shard first")
+                    raise InputError(f"{tar}: ends at byte {start}, within a sample; fix the shard first")
                 start += len(block)
                 written += target.write(block)
                 digest.update(block)

@@ -1,4 +1,4 @@
-"""Takedown in tables of pairs: their rows leave Parquet files, the embeddings beside scores, and subsets' npy."""
+"""Takedown in tables of pairs: their rows leave Parquet files, the embeddings next to scores, and subsets' npy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clipsieve.schemas.uid import UID_U64_PAIR, from_u64_pairs, uid_bytes
 def take_from_file(path: str, uids: np.ndarray) -> None:
     """Take the pairs ``uids``, bytes[N] of 16, ascending, out of a Parquet with uid, or out of a subset's npy.
 
-    An npz beside the Parquet has a row for each of its rows, and is written first; done twice it is as done once.
+    An npz next to the Parquet has a row for each of its rows, and is written first; done twice it is as done once.
     """
     if path.endswith(".npy"):
         _take_from_npy(path, uids)

@@ -69,5 +69,5 @@ def expect_same_members(found: np.ndarray, expected: np.ndarray, where: str) -> 
             raise ClipsieveError(f"{where}: uid {uid_strings(as_raw(odd[:1]))[0]} {what} ({len(odd)} such uids)")
     expect(
         len(found) == len(expected),
-        f"{where}: holds {len(found)} uids, not {len(expected)}: some stand twice",
+        f"{where}: holds {len(found)} uids, not {len(expected)}: some are duplicated",
     )

@@ -84,11 +84,11 @@ def _described(sample: Sample, tar: str) -> dict[str, Any]:
 
 
 def expect_unique(uids: np.ndarray, folder: str) -> None:
-    """No uid, bytes[N] of 16, stands twice; 32 bytes a row are held."""
+    """No uid, bytes[N] of 16, is duplicated; 32 bytes a row are held."""
     ordered = np.sort(uids)
     repeated = ordered[1:] == ordered[:-1]
     first = uid_strings(as_raw(ordered[1:][repeated][:1]))
-    expect(not repeated.any(), f"{folder}: {int(repeated.sum())} uids stand twice, the first {first}")
+    expect(not repeated.any(), f"{folder}: {int(repeated.sum())} uids are duplicated, the first {first}")
 
 
 def _check_counts(path: str, rows: pa.Table, stats: ShardStats) -> None:

@@ -37,7 +37,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     may_change: ClassVar[frozenset[str]] = frozenset()
-    """Fields that may have another value when a folder is gone on with, for they decide nothing of what is made."""
+    """Fields that may have another value when a folder is resumed, for they decide nothing of what is made."""
 
     @field_validator("*", mode="before")
     @classmethod

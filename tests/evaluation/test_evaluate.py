@@ -148,8 +148,8 @@ def test_what_is_wrong_with_a_task_stops_that_task_alone(
     assert "0.tar: sample s0000001: the image cannot be decoded (" in undecodable
     assert "5 of 7 tasks failed (cifar10, missing, truncated," in last
     truncated.write_bytes(whole)
-    write_zero_shot(tmp_path / "mended", images, [0, 1], NAMES)
-    (tmp_path / "mended" / "test" / "0.tar").replace(root / "wds_undecodable" / "test" / "0.tar")
+    write_zero_shot(tmp_path / "fixed", images, [0, 1], NAMES)
+    (tmp_path / "fixed" / "test" / "0.tar").replace(root / "wds_undecodable" / "test" / "0.tar")
     assert "3 of 7 tasks failed" in command(*arguments).err
     assert [row["key"] for row in rows_of(tmp_path / "out")] == ["drawn", "things", "truncated", "undecodable"]
 

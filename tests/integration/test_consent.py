@@ -100,7 +100,7 @@ def _uid(web: Web, path: str) -> str:
 
 @pytest.fixture(scope="module")
 def run(web: Web, status_of: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run by a recipe that names a list beside it."""
+    """A whole run by a recipe that names a list next to it."""
     out = tmp_path_factory.mktemp("consent")
     pairs = {
         "url": [f"http://{web.address}{path}" for path in CONSENT],

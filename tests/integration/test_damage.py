@@ -19,7 +19,7 @@ JPEG_START = b"\xff\xd8\xff"
 
 
 def flip_byte(path: Path, after: bytes = b"") -> None:
-    """Change one bit, some way behind the first ``after``."""
+    """Change one bit, some way after the first ``after``."""
     data = bytearray(path.read_bytes())
     data[data.index(after) + len(after) + 200] ^= 1
     path.write_bytes(data)

@@ -61,7 +61,7 @@ def test_a_write_that_finds_no_room_names_the_path_and_leaves_nothing(
     with small_disk(), pytest.raises(ClipsieveError) as error:
         write(str(path))
     assert str(error.value) == (
-        f"{path}: cannot be written: File too large; mend that and run the same command again to go on"
+        f"{path}: cannot be written: File too large; fix that and run the same command again to resume"
     )
     assert list(tmp_path.iterdir()) == []
     write(str(path))

@@ -95,7 +95,7 @@ def test_a_truncated_image_is_refused(form: str, share: float) -> None:
 
 
 def test_a_jpeg_that_lacks_its_last_rows_is_refused() -> None:
-    """And one that lacks them behind an end mark of its own, which libjpeg would fill with grey."""
+    """And one that lacks them after an end mark of its own, which libjpeg would fill with grey."""
     data = encoded("JPEG")
     assert "truncated" in refusal(data[:-40])
     assert "truncated" in refusal(encoded("JPEG", progressive=True)[:-40])
@@ -123,7 +123,7 @@ def too_large(form: str, side: int) -> bytes:
         data = bytearray(encoded(form))
         data[6:10] = struct.pack("<HH", side, side)
         return bytes(data[:900])
-    if form == "WEBP":  # 14 bits of width - 1, 14 of height - 1 behind VP8L's signature
+    if form == "WEBP":  # 14 bits of width - 1, 14 of height - 1 after VP8L's signature
         data = bytearray(encoded(form, lossless=True))
         data[21:25] = struct.pack("<I", (side - 1) | (side - 1) << 14)
         return bytes(data)

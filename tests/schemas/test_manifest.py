@@ -51,7 +51,7 @@ def test_another_input_is_refused_with_the_difference(tmp_path):
 
 
 def test_a_field_that_came_later_has_its_default_in_an_older_folder(tmp_path):
-    """DownloadOptions had fewer fields once: a folder of then is gone on with, unless a newer field is set."""
+    """DownloadOptions had fewer fields once: a folder of then is resumed, unless a newer field is set."""
     recipe = DownloadOptions(shard_size=10)
     manifest.begin(str(tmp_path), recipe, {"pairs": "abc"})
     edit(tmp_path / "_manifest", recipe={"shard_size": 10, "image_size": 256})

@@ -82,7 +82,7 @@ def test_only_regular_files_are_read(tmp_path, kind):
 
 def test_a_member_that_stands_twice_is_refused(tmp_path):
     path = write_tar(tmp_path / "a.tar", [("0001.jpg", b"x"), ("0001.jpg", b"y")])
-    with pytest.raises(InputError, match=r"member '0001.jpg' stands twice"):
+    with pytest.raises(InputError, match=r"member '0001.jpg' is duplicated"):
         list(iter_samples(path))
 
 

@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_named(make, tmp_path, damage):
     save(tmp_path, (model, optimizer), Progress(steps=1))
     path = Path(folder_of(str(tmp_path)), "00000001.safetensors")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match=r"00000001.safetensors: not a checkpoint .*; remove it to go on from"):
+    with pytest.raises(InputError, match=r"00000001.safetensors: not a checkpoint .*; remove it to resume from"):
         load_checkpoint(str(tmp_path), model, optimizer, ORIGIN)
 
 

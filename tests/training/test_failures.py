@@ -26,13 +26,13 @@ def flags(shards, tower_file, tmp_path):
 
 @pytest.fixture
 def train(command, flags):
-    """train(flag=value): the command with these flags beside, or in place of, the usual ones."""
+    """train(flag=value): the command with these flags in addition to, or in place of, the usual ones."""
     return lambda **changes: command("train", *arguments(flags, changes))
 
 
 @pytest.fixture
 def half_done(status_of, flags, monkeypatch):
-    """The folder of a run that SIGTERM stopped behind its fifth step."""
+    """The folder of a run that SIGTERM stopped after its fifth step."""
 
     class Terminal(io.StringIO):
         def write(self, text):

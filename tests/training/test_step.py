@@ -51,7 +51,7 @@ def gradients(stepper):
     ],
 )
 def test_a_step_in_parts_is_the_step_at_once(tower_file, alone, accumulate, options):
-    """In float64, where another order of the sums leaves 1e-14 even behind SLIP's steep batch norms."""
+    """In float64, where another order of the sums leaves 1e-14 even after SLIP's steep batch norms."""
     with default_dtype(torch.float64):
         at_once, expected = gradients(stepper_of(tower_file, alone, **options))
         in_parts, ours = gradients(stepper_of(tower_file, alone, accumulate=accumulate, **options))

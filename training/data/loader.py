@@ -83,7 +83,7 @@ class PairReader:
         return Batch({view.name: pixels[number] for number, view in enumerate(self._views)}, tokens)
 
     def _pairs(self, positions: range) -> list[DecodedPair]:
-        """Pixels and tokens, from the cache or decoded; the bytes of all that are missing are asked for at once."""
+        """Pixels and tokens, from the cache or decoded; the bytes of all that are missing are requested at once."""
         indices = self._order.slice(positions.start, positions.stop).tolist()
         pairs = {index: self._cache.get(index) for index in indices}
         missing = [index for index, pair in pairs.items() if pair is None]

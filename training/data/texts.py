@@ -61,7 +61,7 @@ def syntax_mask(caption: str, words: int) -> str:
 
 @dataclass(frozen=True)
 class Specials:
-    """The tokens that a tokenizer puts around every caption, and behind it to fill the context."""
+    """The tokens that a tokenizer puts around every caption, and after it to fill the context."""
 
     around: np.ndarray
     before: int

@@ -24,7 +24,7 @@ _DRAWS_PER_COUNT = 4
 
 
 class PatchMask(torch.nn.Module):
-    """Stands in a ViT where open_clip's patch dropout does: behind the position embeddings, before the layers."""
+    """Stands in a ViT where open_clip's patch dropout does: after the position embeddings, before the layers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from clipsieve.training.strategies.clip import Clip
 from clipsieve.training.towers.tower import ClipModel, Tower
 
 TEMPERATURE, SCALE, OUTPUT = 0.1, 1.0, 256
-"""Of SimCLR's cosines; of its loss beside CLIP's; the head's output width (SLIP, section 4 and its code)."""
+"""Of SimCLR's cosines; of its loss next to CLIP's; the head's output width (SLIP, section 4 and its code)."""
 _SSL_VIEWS = ("ssl_a", "ssl_b")
 
 

@@ -30,7 +30,7 @@ def real_labels(ids: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         if match is None or not 1 <= int(match[1]) <= IMAGES:
             raise InputError(
                 f"sample {id_}: not named as an ImageNet validation file (ILSVRC2012_val_00000001), by which ReaL's "
-                "labels are ordered; beside tar files, give the names in filenames.txt, a line a sample"
+                "labels are ordered; next to tar files, give the names in filenames.txt, a line a sample"
             )
         labels.append(tuple(every[int(match[1]) - 1]))
     return tuple(labels)

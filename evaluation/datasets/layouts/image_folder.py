@@ -1,7 +1,7 @@
 """ImageFolder trees, as torchvision reads them: a folder a class, its images in it.
 
 The tree may have ``test``, ``val`` or ``validation``, and ``train``, above the classes' folders. Classes are in the
-order of the folders' names, and the folders' names are the classes' names but where ``classnames.txt`` beside them
+order of the folders' names, and the folders' names are the classes' names but where ``classnames.txt`` next to them
 gives others, or the data set is one of ImageNet's.
 """
 

@@ -2,7 +2,7 @@
 
 Columns: ``image`` (encoded bytes, or Hugging Face's struct of ``bytes`` and ``path``); for classification ``label``, an
 index or a name; for retrieval ``captions`` (a list) or ``caption``. ``id`` names a row where it is there. The names of
-the classes are those of ``label``, or of a ``name`` column beside an index, or in ``classnames.txt`` in the folder.
+the classes are those of ``label``, or of a ``name`` column next to an index, or in ``classnames.txt`` in the folder.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read(path: str, split: str, classes: ClassSet | None) -> Split:
 def _files_of(path: str, split: str) -> list[str]:
     if path.endswith(".parquet"):
         if split != "test":
-            raise InputError(f"{path}: one file is the test split; put {split}*.parquet beside it in a folder")
+            raise InputError(f"{path}: one file is the test split; put {split}*.parquet next to it in a folder")
         return [path]
     every = files.list_files(path, ".parquet")
     for name in SPLITS[split]:

@@ -89,7 +89,7 @@ def _read_samples(
         for sample in iter_samples(shard):
             where = _where(shard, sample)
             if sample.key in labels:
-                raise InputError(f"{where}: the key stands twice in the task")
+                raise InputError(f"{where}: the key is duplicated in the task")
             labels[sample.key] = label_of(where, sample)
             digest.add(sample.key, _image(shard, sample))
         counts.append(len(labels) - before)

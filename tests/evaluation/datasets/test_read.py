@@ -123,7 +123,7 @@ def test_a_missing_file_is_named(zero_shot_folder, file):
         ([("a", {"png": b"", "txt": b"\xff"})], "0.tar: sample a: .txt is not UTF-8"),
         (
             [(key, {"png": b"", "txt": b"frog"}) for key in ("a", "b", "a")],
-            "0.tar: sample a: the key stands twice",
+            "0.tar: sample a: the key is duplicated",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tables that are refused, each through the real command, with one line that says what to mend."""
+"""Tables that are refused, each through the real command, with one line that says what to fix."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REFUSED_TABLES = {
     ),
     "a uid in capitals": (
         {"url": ["u", "v"], "caption": ["c"] * 2, "uid": [UID, UID.upper()]},
-        r"row 2: uid '0123456789ABCDEF0123456789ABCDEF' is not 32 hex digits in lower case; mend it",
+        r"row 2: uid '0123456789ABCDEF0123456789ABCDEF' is not 32 hex digits in lower case; fix it",
     ),
     "a short uid": ({"url": ["u"], "caption": ["c"], "uid": ["17"]}, r"row 1: uid '17' is not 32 hex digits"),
     "a null uid": ({"url": ["u"], "caption": ["c"], "uid": [None]}, r"row 1: uid .* is not 32 hex digits"),

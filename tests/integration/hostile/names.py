@@ -14,7 +14,7 @@ Records = Sequence[str]
 """What a name leads to: addresses, or another name and what that leads to."""
 Zone = Mapping[str, "Records | int | bytes | Callable[[int], Records] | None"]
 """By name: records, an error code, bytes that are no answer, None for silence, or records by how often its
-IPv4 addresses were asked for, from 1. A name that is not there does not exist."""
+IPv4 addresses were requested, from 1. A name that is not there does not exist."""
 
 SERVER_FAILURE, NO_SUCH_NAME, REFUSED = 2, 3, 5
 _A, _CNAME, _AAAA = 1, 5, 28
@@ -64,7 +64,7 @@ def _reply(query: bytes, kind: int, wanted: Records | int) -> bytes:
     question = query[12:end]
     if isinstance(wanted, int):
         return query[:2] + struct.pack(">5H", _ANSWER | wanted, 1, 0, 0, 0) + question
-    answers, owner = [], b"\xc0\x0c"  # the name that was asked for
+    answers, owner = [], b"\xc0\x0c"  # the name that was requested
     for record, data in map(_record, wanted):
         if record in (kind, _CNAME):
             answers.append(owner + struct.pack(">HHIH", record, 1, 0, len(data)) + data)

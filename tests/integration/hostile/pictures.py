@@ -48,7 +48,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png_with(chunk: bytes) -> bytes:
-    """A sound PNG with one more chunk behind its header."""
+    """A sound PNG with one more chunk after its header."""
     whole = encoded("PNG")
     return whole[:33] + chunk + whole[33:]
 

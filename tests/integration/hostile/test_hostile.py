@@ -26,7 +26,7 @@ ATTEMPTS, TOTAL_SECONDS, RETRY_AFTER_SECONDS, BACKOFF_SECONDS, IMAGE_SIDE = 2, 6
 SHARED_PAGES = {"sound", "rules", "html_called_jpeg", *REDIRECTS, *ROBOTS_FILES}
 MOST_BROKEN = 3
 """Pages of a run whose connection may break before its answer without a reason of ours."""
-"""Pages that are asked for on the way to others, or may not be asked for."""
+"""Pages that are requested on the way to others, or may not be requested."""
 FLAGS = {
     "--attempts": ATTEMPTS,
     "--connect-timeout": 3,
@@ -42,7 +42,7 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Download:
-    """What was asked for, what came of it and what the servers saw."""
+    """What was requested, what came of it and what the servers saw."""
 
     out: Path
     cases: list[Case]
@@ -110,7 +110,7 @@ def test_the_row_says_who_decided_that_it_may_be_used(download: Download) -> Non
 
 
 def test_what_may_pass_is_asked_for_again_and_nothing_else(download: Download) -> None:
-    """A worker that died would show here too: its shard would be asked for a second time."""
+    """A worker that died would show here too: its shard would be requested a second time."""
     visits = Counter(visit.page for visit in download.web.visits)
     attempts = {name: download.rows[name]["attempts"] for name in PAGES.keys() - SHARED_PAGES}
     for name, count in attempts.items():

@@ -64,7 +64,7 @@ class Running:
         )
 
     def ended(self) -> tuple[int, str]:
-        """The exit status, and what was written beside the progress."""
+        """The exit status, and what was written next to the progress."""
         out, err = self.process.communicate(timeout=300)
         lines = [line for line in err.splitlines() if not line.startswith("download: ")]
         return self.process.returncode, out + "\n".join(lines)

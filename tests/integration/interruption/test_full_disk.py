@@ -25,7 +25,7 @@ def test_a_full_disk_ends_the_job_with_one_line(job: Job, whole: Whole, tmp_path
         with begun([*enter, *job.command(out)]) as running:
             status, line = running.ended()
         assert status == 1
-        assert re.fullmatch(rf"clipsieve: {out}/\S+: cannot be written: No space left on device; mend .*", line), line
+        assert re.fullmatch(rf"clipsieve: {out}/\S+: cannot be written: No space left on device; fix .*", line), line
         names = run([*enter, "find", str(out), "-name", ".*"])
         assert (names.stdout, names.stderr) == ("", "")
         run([*enter, "mount", "-o", "remount,size=1G", str(disk)], check=True)

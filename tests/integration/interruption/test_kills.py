@@ -64,7 +64,7 @@ def test_a_signal_ends_all_with_one_line(
     with begun(job.command(out, *beam_options)) as running:
         workers = running.until_at_work(out)
         os.killpg(running.process.pid, number)
-        line = f"clipsieve: stopped by {number.name}; run the same command again to go on"
+        line = f"clipsieve: stopped by {number.name}; run the same command again to resume"
         assert running.ended() == (status, line)
     assert not any(map(is_alive, workers))
     assert list(out.glob(".*")) == []
@@ -84,7 +84,7 @@ def test_a_signal_waits_for_no_server(tmp_path: Path, rows: int) -> None:
         with begun(Job(tmp_path / "pairs.parquet", address).command(out, *patience)) as running:
             wait_for(lambda: any(out.glob(".*.tar.tmp.*")))
             running.process.send_signal(signal.SIGINT)
-            assert running.ended() == (130, "clipsieve: stopped by SIGINT; run the same command again to go on")
+            assert running.ended() == (130, "clipsieve: stopped by SIGINT; run the same command again to resume")
     assert list(out.glob(".*")) == []
 
 
@@ -93,7 +93,7 @@ def test_a_worker_process_killed_ends_the_job_with_one_line(job: Job, whole: Who
     with begun(job.command(out)) as running:
         workers = running.until_at_work(out)
         os.kill(workers[0], signal.SIGKILL)
-        line = "a worker process died (SIGKILL: out of memory?); run the same command again to go on"
+        line = "a worker process died (SIGKILL: out of memory?); run the same command again to resume"
         assert running.ended() == (1, f"clipsieve: {line}")
     assert not any(map(is_alive, workers))
     assert list(out.glob(".*")) == []

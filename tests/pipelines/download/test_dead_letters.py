@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clipsieve.pipelines.download.dead_letters import dead_letters_path, iter_failures, write_dead_letters
 from clipsieve.schemas import tables
-from clipsieve.schemas.outcomes import ErrorClass, may_pass
+from clipsieve.schemas.outcomes import ErrorClass, is_retryable
 from clipsieve.schemas.tables import DEAD_LETTERS, SHARDS
 
 ENDS: list[tuple[ErrorClass | None, int | None]] = [
@@ -97,19 +97,19 @@ def test_failures_of_many_shards_come_in_their_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error_class", list(ErrorClass))
 def test_what_may_pass(error_class: ErrorClass) -> None:
     passing = {ErrorClass.TIMEOUT, ErrorClass.CONNECTION_ERROR, ErrorClass.DNS_ERROR}
-    assert may_pass(error_class, 200) == (error_class in passing)
-    assert may_pass(error_class, None) == (error_class in passing)
+    assert is_retryable(error_class, 200) == (error_class in passing)
+    assert is_retryable(error_class, None) == (error_class in passing)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418, 451, 501, 505])
 def test_statuses_that_stay(status: int) -> None:
-    assert not may_pass(ErrorClass.HTTP_ERROR, status)
+    assert not is_retryable(ErrorClass.HTTP_ERROR, status)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 599])
 def test_statuses_that_may_pass(status: int) -> None:
-    assert may_pass(ErrorClass.HTTP_ERROR, status)
+    assert is_retryable(ErrorClass.HTTP_ERROR, status)
 
 
 def test_a_success_is_not_tried_again() -> None:
-    assert not may_pass(None, 200)
+    assert not is_retryable(None, 200)

@@ -186,7 +186,7 @@ def test_listed_rows_are_not_asked_for_and_an_answer_from_a_listed_place_is_not_
 
 
 def test_the_next_shard_begins_while_the_last_url_of_one_is_waited_for(site, tmp_path):
-    """The first shard's last page answers when the second shard's is asked for."""
+    """The first shard's last page answers when the second shard's is requested."""
     names = ["0", "1", "2", "waits", "4", "5", "6", "last"]
     path = write(tmp_path, {"url": [f"{site.base}/{name}" for name in names], "caption": names})
     done = download.run(path, str(tmp_path / "out"), options(site, read_timeout=15, attempts=1), ONE_PROCESS)

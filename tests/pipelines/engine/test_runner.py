@@ -41,7 +41,7 @@ def fail(element):
     if number == 0 and kind.endswith("alone"):
         time.sleep(10_000)
     if kind == "input":
-        raise InputError("shards/00000.tar: damaged: at byte 12 [while] reading; mend it")
+        raise InputError("shards/00000.tar: damaged: at byte 12 [while] reading; fix it")
     if kind == "chained alone":
         try:
             raise InputError("not this one")
@@ -56,10 +56,10 @@ def fail(element):
     raise ValueError("a bug")
 """
 
-INPUT = "InputError | shards/00000.tar: damaged: at byte 12 [while] reading; mend it | False"
+INPUT = "InputError | shards/00000.tar: damaged: at byte 12 [while] reading; fix it | False"
 BUDGET = "BudgetError | 3 of 4 rows failed | False"
 DISK = "ClipsieveError | No space left on device: '/tmp/scratch' | False"
-DIED = "ClipsieveError | a worker process died ({}); run the same command again to go on | False"
+DIED = "ClipsieveError | a worker process died ({}); run the same command again to resume | False"
 
 
 def run_jobs(folder: Path, *arguments: str) -> list[str]:

@@ -118,7 +118,7 @@ def test_of_a_duplicate_the_kept_pair_is_told(whole_run: Run, tmp_path: Path) ->
     row |= {"duplicate_of": run.uid(40), "quantile_rank": None}
     pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), path)
     told = explain.run(run.uid(12), str(run.folder))
-    assert told.verdict == f"a duplicate: {run.uid(40)} is kept in its stead"
+    assert told.verdict == f"a duplicate: {run.uid(40)} is kept instead"
     assert [found.values["url"] for found in told.kept] == [run.urls[40]]
 
 

@@ -22,7 +22,7 @@ class NameServer(asyncio.DatagramProtocol):
     def __init__(self, zone):
         self.zone = {".": "NOERROR", **zone}
         self.asked: Counter[str] = Counter()
-        """How often each name was asked for, A and AAAA together."""
+        """How often each name was requested, A and AAAA together."""
         self._port = 0
 
     async def open(self):

@@ -36,7 +36,7 @@ class Clock:
 
 
 def resolving(use, zone=ZONE, allowed=frozenset(), timeout=4.0):
-    """``await use(resolver, server, clock)`` beside a name server of ``zone``."""
+    """``await use(resolver, server, clock)`` next to a name server of ``zone``."""
 
     async def main():
         async with name_server(dict(zone)) as server:

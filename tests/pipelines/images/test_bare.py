@@ -61,7 +61,7 @@ def test_a_jpeg_with_any_other_part_is_written_anew():
         bare[:2] + b"\xff" + bare[2:],
         bare[:last_scan] + b"\xff\xfe\0\6text" + bare[last_scan:],
         bare + bare,
-        bare + b"secret GPS" + b"\xff\xd9",  # behind the picture's own end mark
+        bare + b"secret GPS" + b"\xff\xd9",  # after the picture's own end mark
     ):
         assert not kept(touched, "jpg")
 

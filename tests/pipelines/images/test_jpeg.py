@@ -24,8 +24,8 @@ def test_the_header_is_as_pillow_reads_it(width, height, mode, is_progressive, c
     exif[0x010E] = "a caption"
     options = {"progressive": is_progressive, "comment": comment, "exif": exif, "icc_profile": bytes(100_000)}
     if is_progressive:
-        # Pillow's buffer for such a picture has a byte a pixel beside the profile: too few for a small one's tables
-        # and comment, which it then writes behind the buffer's end.
+        # Pillow's buffer for such a picture has a byte a pixel besides the profile: too few for a small one's tables
+        # and comment, which it then writes after the buffer's end.
         width, height = max(width, 64), max(height, 64)
     body = encoded(Image.fromarray(picture(width, height)).convert(mode), "JPEG", **options)
     header = read_jpeg_header(body)

@@ -116,7 +116,7 @@ def test_hashes_are_looked_for_when_wanted_and_checked_before_any_row_is_asked_f
     assert len(read([path], sha256=True, with_extra=False)) == 4
     for bad in ("ab" * 31, "zz" * 32, "sha256:" + good):
         path = write(tmp_path / "t.parquet", rows | {"SHA256": [good, None, bad, other]}, row_group_size=1)
-        with pytest.raises(InputError, match=r"t\.parquet: row 3: SHA256 .* is not 64 hex digits; mend it, or rename"):
+        with pytest.raises(InputError, match=r"t\.parquet: row 3: SHA256 .* is not 64 hex digits; fix it, or rename"):
             read([path], sha256=True, with_extra=False)
         assert len(read([path], with_extra=False)) == 4
     path = write(tmp_path / "t.parquet", rows | {"SHA256": [1, 2, 3, 4]})

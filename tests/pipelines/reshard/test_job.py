@@ -131,7 +131,7 @@ def test_a_uid_in_two_shards_is_refused(make_shards: Callable, tmp_path: Path) -
         (shards / f"00001{suffix}").write_bytes((shards / f"00000{suffix}").read_bytes())
     uid = uids_of(shards)[0]
     subset = write_npy([uid], tmp_path / "subset.npy")
-    with pytest.raises(InputError, match=f"1 uids of the subset stand twice in the shards, the first {uid}"):
+    with pytest.raises(InputError, match=f"1 uids of the subset are duplicated in the shards, the first {uid}"):
         reshard.run(str(shards), str(subset), str(tmp_path / "out"), ReshardOptions(), IN_PROCESS)
 
 
@@ -213,7 +213,7 @@ def test_what_was_resharded_can_be_again(make_shards: Callable, tmp_path: Path) 
     subset = write_npy([*uids, uids[0]], tmp_path / "subset.npy")
     reshard.run(str(shards), str(subset), str(first), ReshardOptions(), IN_PROCESS)
     assert {sample.key[32:] for sample in iter_samples(str(first / "00000.tar"))} == {"-0", "-0-1"}
-    with pytest.raises(InputError, match="1 uids of the subset stand twice in the shards"):
+    with pytest.raises(InputError, match="1 uids of the subset are duplicated in the shards"):
         reshard.run(str(first), str(subset), str(second), ReshardOptions(), IN_PROCESS)
 
 

@@ -61,7 +61,7 @@ def test_similarities_of_real_pairs_are_open_clips(pairs: list[Sample], name: st
 
 
 def test_bits_depend_on_the_mini_batches_alone(pairs: list[Sample], tiny_model: Path) -> None:
-    """Again, on other threads, beside another reference: the same bits. Of another batch size: the same to 1e-5."""
+    """Again, on other threads, next to another reference: the same bits. Of another batch size: the same to 1e-5."""
     tiny, builtin = load_model(str(tiny_model)), load_reference(BUILTIN)
     first = similarity(embed(pairs, [builtin], "x.tar", 8, threads=1))
     assert np.array_equal(first, similarity(embed(pairs, [builtin], "x.tar", 8, threads=3)))

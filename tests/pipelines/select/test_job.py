@@ -124,7 +124,7 @@ def test_a_refused_pool_leaves_the_folder_free(tmp_path: Path) -> None:
 def test_a_uid_in_two_files_is_refused(tmp_path: Path) -> None:
     scores = write_scores(tmp_path / "scores")
     pq.write_table(pa.table({"uid": UIDS[:1], "similarity": [0.9]}), scores / "00009.parquet")
-    with pytest.raises(InputError, match=f"uid {UIDS[0]} stands twice"):
+    with pytest.raises(InputError, match=f"uid {UIDS[0]} is duplicated"):
         select.run(str(scores), str(tmp_path), OPTIONS, IN_PROCESS)
 
 
@@ -206,7 +206,7 @@ def test_what_filters_and_dedup_found_is_not_eligible(tmp_path: Path) -> None:
 
 
 def test_masks_alone_and_the_subsets_later(tmp_path: Path, selected: Path) -> None:
-    """The same table as with subsets; asked for later, they are the same too."""
+    """The same table as with subsets; requested later, they are the same too."""
     scores = str(selected / "scores")
     select.run(scores, str(tmp_path), OPTIONS.model_copy(update={"subsets": False}), IN_PROCESS)
     assert {path.name for path in tmp_path.iterdir()} == {"selection"}

@@ -49,6 +49,6 @@ def test_a_uid_that_stands_twice_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sorted_uids, "RUN_UIDS", run)
     monkeypatch.setattr(sorted_uids, "BLOCK_UIDS", 1)
     raw = np.random.default_rng(0).integers(0, 256, (9, 16), np.uint8)
-    with pytest.raises(InputError, match=rf"a\.npy: uid {raw[3].tobytes().hex()} stands twice in the scores"):
+    with pytest.raises(InputError, match=rf"a\.npy: uid {raw[3].tobytes().hex()} is duplicated in the scores"):
         sorted_uids.write_uids([raw[:4], raw[3:]], str(tmp_path / "a.npy"))
     assert not (tmp_path / "a.npy").exists()

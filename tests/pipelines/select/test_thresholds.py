@@ -276,7 +276,7 @@ def test_a_sample_larger_than_the_pool_is_refused_with_both_numbers() -> None:
 def test_a_uid_that_stands_twice_at_a_border_is_named() -> None:
     uid = "0123456789abcdef00112233445566ff"
     twice = as_scored(pa.array([uid] * 4), np.full(4, 0.5, np.float32))
-    with pytest.raises(InputError, match=f"uid {uid} stands twice"):
+    with pytest.raises(InputError, match=f"uid {uid} is duplicated"):
         plan_for(SelectOptions(fractions=(50,)), [twice])
 
 

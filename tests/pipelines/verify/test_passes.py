@@ -64,7 +64,7 @@ def digest_of(folder: Path, names: list[str]) -> str:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """Five rows in two shards of three at most, of which two may pass: both are tried again, one in vain."""
+    """Five rows in two shards of three at most, of which two are retryable: both are tried again, one in vain."""
     folder, recipe = str(tmp_path), DownloadOptions(shard_size=3)
     first = write_shards(tmp_path, 0, FIRST)
     opened = manifest.begin(folder, recipe, {"pairs": "0"})

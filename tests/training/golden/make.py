@@ -1,4 +1,4 @@
-"""``python -m tests.training.golden.make``: write the losses of ten steps of each strategy beside this file.
+"""``python -m tests.training.golden.make``: write the losses of ten steps of each strategy next to this file.
 
 Made anew only where a change is meant to alter them; the difference is then the change's to explain. What they depend
 on is written to made.json: the versions, the precision, and how far another machine's losses may be from them.

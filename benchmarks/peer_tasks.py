@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files as resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -69,7 +70,9 @@ def write_group(data: Path) -> None:
     write_folder(data / "wds_group2", other, texts)
 
 
-def labelled_words(pairs: Sequence[dict]) -> tuple[list[tuple[bytes, dict[str, str]]], dict[str, Sequence[str]]]:
+def labelled_words(
+    pairs: Sequence[dict[str, Any]],
+) -> tuple[list[tuple[bytes, dict[str, str]]], dict[str, Sequence[str]]]:
     """Pictures with the class of the first common word of their titles, and the task's text files."""
     found = [re.findall("[a-z]{4,}", pair["title"].lower()) for pair in pairs]
     common = [word for word, _ in sorted(Counter(w for own in found for w in set(own)).items(), key=_rarity)][:CLASSES]
@@ -82,7 +85,7 @@ def labelled_words(pairs: Sequence[dict]) -> tuple[list[tuple[bytes, dict[str, s
     return labelled, {"classnames": sorted(common), "zeroshot_classification_templates": TEMPLATES}
 
 
-def quickstart_pairs() -> list[dict]:
+def quickstart_pairs() -> list[dict[str, Any]]:
     return pq.read_table(
         io.BytesIO((resources("clipsieve.pipelines.quickstart") / "pairs.parquet").read_bytes())
     ).to_pylist()
@@ -114,7 +117,7 @@ def peer_python() -> str | None:
 
 def run_peer(
     folder: Path, model: str, pretrained: str = "", merges: str = "", split: str = "test"
-) -> tuple[dict, np.ndarray]:
+) -> tuple[dict[str, Any], np.ndarray]:
     """CLIP_benchmark's metrics of one task folder's split and its image embeddings float32[N, D]."""
     with TemporaryDirectory() as out:
         command = [str(peer_python()), "-I", str(_DRIVER), model, pretrained, merges, str(folder), out, split]
@@ -124,12 +127,12 @@ def run_peer(
         return json.loads((Path(out) / "metrics.json").read_text()), np.load(Path(out) / "images.npy")
 
 
-def builtin_peer(folder: Path, split: str = "test") -> tuple[dict, np.ndarray]:
+def builtin_peer(folder: Path, split: str = "test") -> tuple[dict[str, Any], np.ndarray]:
     """`run_peer` of the builtin reference."""
     return run_peer(folder, f"local-dir:{BUILTIN}", "", str(BUILTIN / "bpe.txt.gz"), split)
 
 
-def _captioned(pairs: Sequence[dict]) -> list[tuple[bytes, dict[str, str]]]:
+def _captioned(pairs: Sequence[dict[str, Any]]) -> list[tuple[bytes, dict[str, str]]]:
     """Pictures with one to seven captions; none is duplicated, for CLIP_benchmark leaves the order of ties open.
 
     Captions are told apart by the builtin reference's tokens, of which it reads 16, and pictures as CLIP_benchmark sees
@@ -148,7 +151,7 @@ def _captioned(pairs: Sequence[dict]) -> list[tuple[bytes, dict[str, str]]]:
     return samples
 
 
-def _captions(pair: dict, count: int) -> list[str]:
+def _captions(pair: dict[str, Any], count: int) -> list[str]:
     """A picture's title, and what else can be said of where it is from."""
     folders = [part.replace("_", " ") for part in pair["id"].split("/")[:-1]]
     said = [pair["title"], f"by {pair['creator']}", f"{pair['title']} by {pair['creator']}", " ".join(folders)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -35,7 +36,7 @@ def run(scratch: Path) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Samples(Dataset):
+class Samples(Dataset[Any]):
     """A shard's samples, prepared for a model one at a time, as open_clip's examples do it."""
 
     samples: list[Sample]

@@ -13,7 +13,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
@@ -45,7 +45,7 @@ class Sample:
         return self.members["txt"].decode("utf-8", "replace") if "txt" in self.members else ""
 
     @property
-    def metadata(self) -> dict:
+    def metadata(self) -> dict[str, Any]:
         return dict(json.loads(self.members["json"])) if "json" in self.members else {}
 
 

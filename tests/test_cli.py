@@ -18,7 +18,8 @@ from apache_beam.options.pipeline_options import DirectOptions
 from PIL import Image
 from typer.testing import CliRunner
 
-from clipsieve import cli
+from clipsieve import cli  # noqa: F401  registers the commands
+from clipsieve.app import app
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.quickstart.web import Page, serve
 from clipsieve.schemas import options
@@ -266,19 +267,19 @@ def test_the_installed_command_ends_as_the_function_does(made: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example(name: str) -> None:
-    shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert shown.exit_code == 0
     assert f"Example: clipsieve {name}" in " ".join(shown.output.split())
 
 
 def test_there_is_no_other_command() -> None:
-    registered = [info.name or info.callback.__name__ for info in cli.app.registered_commands if info.callback]
+    registered = [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]
     assert sorted(registered) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_words_for_every_flag(name: str) -> None:
-    command = typer.main.get_command(cli.app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     assert not [parameter.name for parameter in command.params if len(parameter.help.split()) < 2]
 
 
@@ -296,7 +297,7 @@ def test_help_has_words_for_every_flag(name: str) -> None:
     ],
 )
 def test_help_says_what_a_flag_takes(name: str, line: str) -> None:
-    shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "240", "TERM": "dumb"})
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "240", "TERM": "dumb"})
     assert line in " ".join(shown.output.split())
 
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -143,7 +144,7 @@ def _with_repeats(plan: ShardPlan, repeats: Path) -> tuple[ShardPlan, np.ndarray
     return plan, repeats_in(repeats, plan.start, plan.rows)
 
 
-def _with_duplicates(joined: tuple[int, dict[str, Iterable]]) -> Iterator[tuple[ShardPlan, np.ndarray]]:
+def _with_duplicates(joined: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[tuple[ShardPlan, np.ndarray]]:
     """A shard that has a plan; one that an earlier run finished has duplicates alone."""
     rows = np.frombuffer(b"".join(joined[1]["duplicates"]), np.int64)
     yield from ((plan, rows) for plan in joined[1]["plan"])

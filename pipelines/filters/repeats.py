@@ -58,7 +58,7 @@ class Repeated:
         bins = (
             score_files
             | "Count" >> beam.Map(self.count_file, pool)
-            | "Add" >> beam.CombineGlobally(_AddBins())
+            | "Add" >> beam.CombineGlobally(_AddBins())  # type: ignore[no-untyped-call]  # Beam has no type for its constructor
             | "Crowded" >> beam.Map(lambda counts: Bins(counts > self.most, int(counts.sum())))
         )
         return (

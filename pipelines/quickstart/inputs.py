@@ -11,6 +11,7 @@ import io
 from contextlib import AbstractContextManager
 from importlib.resources import files as resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -77,17 +78,17 @@ def pair_table(port: int) -> pa.Table:
     return pa.Table.from_pylist(pairs + pairs[:DUPLICATE_ROWS])
 
 
-def _swapped_captions(rows: list[dict]) -> dict[str, str]:
+def _swapped_captions(rows: list[dict[str, Any]]) -> dict[str, str]:
     """New captions by id: half of the pairs, in hash order, each with the title of the one before it."""
     chosen = _in_hash_order(rows, "swap")[: round(len(rows) * SWAPPED_SHARE)]
     return {row["id"]: other["title"] for row, other in zip(chosen, [chosen[-1], *chosen[:-1]], strict=True)}
 
 
-def _in_hash_order(rows: list[dict], salt: str = "page") -> list[dict]:
+def _in_hash_order(rows: list[dict[str, Any]], salt: str = "page") -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: hashlib.sha256(f"{salt}:{row['id']}".encode()).digest())
 
 
-def _embedded() -> list[dict]:
+def _embedded() -> list[dict[str, Any]]:
     data = (resources(__package__) / "pairs.parquet").read_bytes()
     return list(pq.read_table(io.BytesIO(data)).to_pylist())
 

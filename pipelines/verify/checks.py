@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def expect_parts(folder: str, found: Manifest) -> None:
     )
 
 
-def expect_equal(found: Sequence, expected: Sequence, where: str, what: str) -> None:
+def expect_equal(found: Sequence[Any], expected: Sequence[Any], where: str, what: str) -> None:
     """Two columns are equal; else the first row, counted from 1, in which they differ is named."""
     if found != expected:
         pairs = zip(found, expected, strict=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -68,6 +69,6 @@ def _check_dead_letters(folder: str, passes: Sequence[Sequence[str]]) -> Counter
     return classes
 
 
-def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict]:
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
     for batch in batches:
         yield from batch.to_pylist()

@@ -8,7 +8,8 @@ import pytest
 import typer
 from torch.distributed.run import get_args_parser
 
-from clipsieve import cli
+from clipsieve import cli  # noqa: F401  registers the commands
+from clipsieve.app import app
 from clipsieve.schemas.options.flags import beam_args, read_options
 from clipsieve.schemas.stages import STAGES
 from tests.docs.documents import DOCUMENTS, ROOT, commands, commands_of_line
@@ -16,7 +17,7 @@ from tests.docs.documents import DOCUMENTS, ROOT, commands, commands_of_line
 ELLIPSIS = "…"
 """Stands in a command for arguments that are left out."""
 ANY_STAGE = "STAGE"
-APP = typer.main.get_command(cli.app)
+APP = typer.main.get_command(app)
 HELP = {f"clipsieve {name}": command.help or "" for name, command in APP.commands.items()}  # type: ignore[attr-defined]
 WRITTEN = [(path.name, words) for path in DOCUMENTS for words in commands(path.read_text("utf-8"))]
 WRITTEN += [(name, words) for name, text in HELP.items() for words in commands(text)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsieve.schemas import threads
-from clipsieve.schemas.threads import IO_THREADS, ThreadPoolExecutor, cores, decoding_threads, map_ahead
+from clipsieve.schemas.threads import IO_THREADS, cores, decoding_threads, map_ahead
 
 ROOT = Path(__file__).parents[2]
 HOME = Path(threads.__file__).resolve()
@@ -99,7 +99,7 @@ def test_an_error_of_the_items_ends_the_threads(no_thread_is_left):
 def test_closing_waits_for_what_is_at_work_and_drops_what_waits(no_thread_is_left, monkeypatch):
     is_at_work, may_end, ended = threading.Event(), threading.Event(), []
 
-    class Pool(ThreadPoolExecutor):
+    class Pool(threads.ThreadPoolExecutor):  # type: ignore[name-defined]
         def shutdown(self, wait=True, *, cancel_futures=False):
             super().shutdown(wait=False, cancel_futures=cancel_futures)
             may_end.set()

@@ -14,7 +14,7 @@ from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.mistakes.classes import WORST
 from clipsieve.evaluation.mistakes.examples import Classification, Retrieval, look_at_classes, look_at_retrieval
 from clipsieve.evaluation.pages.rendering import render_page
-from clipsieve.evaluation.report.galleries import shorten, thumbnail
+from clipsieve.evaluation.pages.thumbnails import shorten, thumbnail
 from clipsieve.schemas import files
 from clipsieve.schemas.images import TASK_FORMATS, decode_image
 

@@ -25,7 +25,7 @@ _NEEDED = ("download", "score", "select")
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportedRun:
     """All that the report says of a run. ``cards`` go by uid, ``stages`` by folder."""
 
     stages: Mapping[str, Manifest]
@@ -49,7 +49,7 @@ class Run:
         return self.cuts[(len(self.cuts) - 1) // 2] if self.cuts else None
 
 
-def collect(run_dir: str) -> Run:
+def collect(run_dir: str) -> ReportedRun:
     """Read ``run_dir``; InputError where shards, scores or selection are missing or not finished."""
     run = read_run(run_dir)
     stages = run.manifests
@@ -67,7 +67,7 @@ def collect(run_dir: str) -> Run:
     is_deduplicated = "dedup" in stages and stages["dedup"].complete
     dedup = read_clusters(run_dir, stages["dedup"]) if is_deduplicated else None
     is_filtered = "filters" in stages and stages["filters"].complete
-    return Run(
+    return ReportedRun(
         stages=stages,
         cuts=cuts,
         pool=pool,

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from PIL import Image
-
+from clipsieve.evaluation.pages.thumbnails import shorten, thumbnail
 from clipsieve.evaluation.report.scored_pool import ScoredPair, ScoredPool
 from clipsieve.schemas import files, samples, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import Sample
-
-THUMBNAIL_PIXELS = 128
-CAPTION_CHARS = 160
-
-_WEBP_QUALITY = 60
 
 
 @dataclass(frozen=True)
@@ -52,22 +44,6 @@ def make_cards(run_dir: str, pool: ScoredPool, others: Iterable[ScoredPair] = ()
                 cards[pair.uid] = _card(pair, sample, tar, f"{shard}/{sample.key}")
     _refuse_missing(run_dir, shown, cards)
     return cards
-
-
-def thumbnail(image: Image.Image) -> tuple[str, int, int]:
-    """An image -> a WebP data URI of at most 128 pixels a side, its width and its height."""
-    small = image.convert("RGB")
-    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=_WEBP_QUALITY, method=6)
-    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/webp;base64,{encoded}", small.width, small.height
-
-
-def shorten(caption: str) -> str:
-    """The caption on one line, cut at 160 characters."""
-    text = " ".join(caption.split())
-    return text if len(text) <= CAPTION_CHARS else text[: CAPTION_CHARS - 1] + "…"
 
 
 def _places(run_dir: str, pairs: Iterable[ScoredPair]) -> dict[tuple[str, str], ScoredPair]:

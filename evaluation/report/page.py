@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipsieve.evaluation.pages.rendering import render_page
 from clipsieve.evaluation.report import clusters, filters, headline, views
-from clipsieve.evaluation.report.collect import Run, collect
+from clipsieve.evaluation.report.collect import ReportedRun, collect
 from clipsieve.schemas import files
 from clipsieve.schemas.run import gather
 
@@ -23,7 +23,7 @@ def run(run_dir: str) -> str:
     return path
 
 
-def render(run: Run) -> bytes:
+def render(run: ReportedRun) -> bytes:
     """The whole page as HTML."""
     return render_page(
         Path(__file__).with_name("template.html"),

@@ -1,4 +1,4 @@
-"""What the template shows: each section's numbers and places, made from a `Run` by pure functions."""
+"""What the template shows: each section's numbers and places, made from a `ReportedRun` by pure functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from clipsieve.evaluation.pages import charts
 from clipsieve.evaluation.pages.charts import DotRow, Scale
-from clipsieve.evaluation.report.collect import Run
+from clipsieve.evaluation.report.collect import ReportedRun
 from clipsieve.evaluation.report.comparisons import SubsetComparison
 from clipsieve.evaluation.report.cuts import SubsetCut
 from clipsieve.evaluation.report.galleries import Card
@@ -88,7 +88,7 @@ class LossView:
     losses: Scale
 
 
-def histogram_view(run: Run) -> HistogramView:
+def histogram_view(run: ReportedRun) -> HistogramView:
     counted = occupied(run.pool.fine)
     drawn = for_drawing(counted)
     places = stops(counted, run.cuts)
@@ -97,12 +97,12 @@ def histogram_view(run: Run) -> HistogramView:
     return HistogramView(charts.bars_path(drawn.counts), len(drawn.counts), axis, places, start, run.pool.eligible)
 
 
-def band_views(run: Run) -> list[BandView]:
+def band_views(run: ReportedRun) -> list[BandView]:
     named = zip(band_names(run.cuts), run.pool.bands, strict=True)
     return [BandView(name, band.count, _cards(run, band.drawn)) for name, band in named]
 
 
-def border_views(run: Run) -> list[BorderView]:
+def border_views(run: ReportedRun) -> list[BorderView]:
     borders = zip(run.cuts, run.pool.borders, strict=True)
     return [BorderView(cut, _cards(run, border.above), _cards(run, border.below)) for cut, border in borders]
 
@@ -113,13 +113,13 @@ def band_names(cuts: Sequence[SubsetCut]) -> list[str]:
     return [f"{low:g}\N{EN DASH}{high:g}%" for low, high in pairwise(percents)]
 
 
-def swapped_views(run: Run) -> list[SwappedView]:
+def swapped_views(run: ReportedRun) -> list[SwappedView]:
     """The bands' shares of swapped captions; none where the input declares no swaps."""
     named = zip(band_names(run.cuts), run.pool.bands, strict=True)
     return [SwappedView(name, band.declared, _swapped_share(band)) for name, band in named if band.declared]
 
 
-def task_views(run: Run) -> list[TaskView]:
+def task_views(run: ReportedRun) -> list[TaskView]:
     """The tasks in the order of the evaluations' results; a task that only some models did shows those."""
     results: dict[tuple[str, str], Result] = {}
     for model in run.models:
@@ -128,7 +128,7 @@ def task_views(run: Run) -> list[TaskView]:
     return [_task_view(run, result) for result in results.values()]
 
 
-def loss_view(run: Run) -> LossView | None:
+def loss_view(run: ReportedRun) -> LossView | None:
     models = [model for model in run.models if model.losses]
     if not models:
         return None
@@ -145,7 +145,7 @@ def loss_view(run: Run) -> LossView | None:
     return LossView(tuple(curves), steps, losses)
 
 
-def _cards(run: Run, pairs: Sequence[ScoredPair]) -> tuple[Card, ...]:
+def _cards(run: ReportedRun, pairs: Sequence[ScoredPair]) -> tuple[Card, ...]:
     return tuple(run.cards[pair.uid] for pair in sorted(pairs, key=by_rank))
 
 
@@ -154,7 +154,7 @@ def _swapped_share(band: Band) -> Estimate:
     return Estimate(share, *wilson(share, band.declared))
 
 
-def _task_view(run: Run, result: Result) -> TaskView:
+def _task_view(run: ReportedRun, result: Result) -> TaskView:
     values = [
         DotRow(model.name, found.value, found.interval, model.data.is_all)
         for model in run.models

@@ -1,25 +1,26 @@
 """Download a table of (URL, caption) pairs into shards that img2dataset's and webdataset's readers read.
 
-What runs on the workers is wired in download_job.py; here a folder is opened, gets one pass or more, and is closed.
+What runs on the workers is wired in graph.py; here a folder is opened, gets one pass or more, and is closed.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 from clipsieve.pipelines.download.dead_letters import write_dead_letters
 from clipsieve.pipelines.download.graph import download_shards
 from clipsieve.pipelines.download.passes import Pass, plan_passes, write_retry_table
 from clipsieve.pipelines.download.shard import ShardJob
+from clipsieve.pipelines.download.totals import count, digest
 from clipsieve.pipelines.download.watch import watched
 from clipsieve.pipelines.fetch.addresses import parse_allowed_hosts
 from clipsieve.pipelines.pairs.table import PairsTable, open_pairs, parquet_files
 from clipsieve.pipelines.pairs.text import is_text_table, text_to_parquet
 from clipsieve.pipelines.shards.writer import STATS_SUFFIX, ShardStats, read_stats, stats_path
 from clipsieve.schemas import files, manifest
-from clipsieve.schemas.counts import DownloadCounts, PassCounts, failure_counts
+from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.errors import BudgetError, ClipsieveError, InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
@@ -67,30 +68,6 @@ def run(
         with manifest.withdrawn_if_empty(out):
             _download(passes[-1], out, options, opt_out, beam_args)
         return _within_budget(_finish(passes, out, opened), options)
-
-
-def count(passes: Sequence[Sequence[ShardStats]], failures: Mapping[str, int]) -> DownloadCounts:
-    """All input rows, those left out as duplicates, and how the others ended.
-
-    ``passes`` holds the stats of each pass's shards, ``failures`` the rows by the error class of their last try.
-    """
-    first, *retries = passes
-    duplicates = sum(shard.duplicates for shard in first)
-    return DownloadCounts(
-        rows=sum(shard.count for shard in first) + duplicates,
-        duplicates=duplicates,
-        success=sum(shard.successes for shards in passes for shard in shards),
-        **failure_counts(failures),
-        retries=tuple(
-            PassCounts(rows=sum(each.count for each in shards), success=sum(each.successes for each in shards))
-            for shards in retries
-        ),
-    )
-
-
-def digest(shards: Iterable[tuple[str, ShardStats]]) -> str:
-    """Hex SHA-256 over each shard's name, tar and rows."""
-    return files.sha256_text(*(f"{name} {stats.tar_xxh3} {stats.rows_digest}" for name, stats in shards))
 
 
 def _finish(passes: Sequence[Pass], out: str, opened: Manifest) -> Manifest:

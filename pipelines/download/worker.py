@@ -23,7 +23,7 @@ from clipsieve.schemas.threads import Executor, Future, open_pool
 _DECODING_THREADS = 2
 """There is a worker process per core, as a rule: more threads would decode no more."""
 _SHARD_THREADS = 4
-"""Of two bundles, each with up to two shards at work (download_job.py)."""
+"""Of two bundles, each with up to two shards at work (graph.py)."""
 _CLOSE_SECONDS = 5.0
 _CHECK_SECONDS = 0.5
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from clipsieve.pipelines.filters.columns import PairColumns, Rows
 from clipsieve.pipelines.select import plan as selection
-from clipsieve.pipelines.select.job import Scan
 from clipsieve.pipelines.select.plan import SelectionPlan, Subset
+from clipsieve.pipelines.select.scans import Scan
 from clipsieve.pipelines.select.scored import Scored, Sources
 from clipsieve.schemas.options import SelectOptions, parse_options
 

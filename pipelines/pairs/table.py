@@ -1,7 +1,7 @@
 """The input table: which of its columns are URL, caption and uid, and its rows as every later step sees them.
 
 Parquet is read where it lies, and planned from its footers alone; CSV, TSV and JSONL are copied to Parquet
-first (pairs_text.py). Column names are looked up exactly first, then without regard to case, so that the
+first (text.py). Column names are looked up exactly first, then without regard to case, so that the
 tables of LAION (``URL``, ``TEXT``), COYO and DataComp (``url``, ``text``, ``uid``) are read as they are. All
 other columns pass through, those of hashes and boxes too; one that is named like a column of the shards table
 (as DataComp's ``original_width``) is kept as ``source_original_width``.

@@ -1,6 +1,6 @@
 """Write the members of a subset as shards of their own, in a seeded order, samples copied byte for byte.
 
-    members -> the output shards' borders            (shuffle_order.py, in the driver)
+    members -> the output shards' borders            (order.py, in the driver)
     source shards -> members' rows by output shard -> OUT/NNNNN.tar, .parquet, _stats.json
 
 Rows cross the shuffle, images do not: whoever writes a shard reads each sample's bytes from its source tar.

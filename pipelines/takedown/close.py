@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from clipsieve.pipelines.download import job as download
+from clipsieve.pipelines.download import totals
 from clipsieve.pipelines.download.dead_letters import write_dead_letters
 from clipsieve.pipelines.download.passes import shards_by_pass
 from clipsieve.pipelines.engine.parts import Part, folder_digest, part_of, read_parts, selection_counts, write_parts
@@ -79,8 +79,8 @@ def _downloaded(folder: str, made: Manifest) -> Contents:
     listed: list[tuple[str, ShardStats]] = []
     for names, of_pass in zip(passes, stats, strict=True):
         listed += zip(names, of_pass, strict=True)
-        digests.append(download.digest(listed))
-    return Contents(download.count(stats, failures), digests[-1], tuple(digests[:-1]))
+        digests.append(totals.digest(listed))
+    return Contents(totals.count(stats, failures), digests[-1], tuple(digests[:-1]))
 
 
 def _list_parts(folder: str, touched: Collection[str]) -> list[Part]:

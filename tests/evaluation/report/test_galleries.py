@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from clipsieve.evaluation.pages.thumbnails import CAPTION_CHARS, shorten, thumbnail
 from clipsieve.evaluation.report.cuts import read_cuts
-from clipsieve.evaluation.report.galleries import CAPTION_CHARS, make_cards, shorten, thumbnail
+from clipsieve.evaluation.report.galleries import make_cards
 from clipsieve.evaluation.report.scored_pool import read_pool
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import decode_sample

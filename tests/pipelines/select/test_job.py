@@ -14,7 +14,7 @@ import pytest
 
 from clipsieve.pipelines.select import job as select
 from clipsieve.pipelines.select import plan as selection
-from clipsieve.pipelines.select import thresholds
+from clipsieve.pipelines.select import scans, thresholds
 from clipsieve.pipelines.select.plan import SelectionPlan
 from clipsieve.pipelines.select.scored import Sources
 from clipsieve.pipelines.verify.selection import check_samples, check_selection, check_subsets
@@ -220,7 +220,7 @@ def select_without_beam(scores: Path, out: Path, options: SelectOptions) -> None
     """What the job does, as a plain loop."""
     paths, plan = [str(path) for path in sorted(scores.glob("*.parquet"))], SelectionPlan(options)
     for _ in range(selection.most_scans(options)):
-        plan = selection.advance(plan, thresholds.add(select.count_file(path, plan, Sources()) for path in paths))
+        plan = selection.advance(plan, thresholds.add(scans.count_file(path, plan, Sources()) for path in paths))
     selected = [select.write_selection(path, plan, str(out / "selection"), Sources()) for path in paths]
     for subset in selection.subsets_of(options):
         list(select.write_subset(subset, plan, selected, str(out)))

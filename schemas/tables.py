@@ -38,6 +38,7 @@ class Table:
         return {field.name: field.metadata[b"doc"].decode() for field in self.schema}
 
 
+# A description lies in the metadata of every table that is written: another wording makes other bytes.
 def _column(name: str, dtype: pa.DataType, doc: str, nullable: bool = True) -> pa.Field:
     return pa.field(name, dtype, nullable=nullable, metadata={"doc": doc})
 
@@ -60,7 +61,7 @@ SHARDS = Table(
     pa.schema(
         [
             _column("caption", pa.string(), "the pair's text"),
-            _column("url", pa.string(), "where the image was requested"),
+            _column("url", pa.string(), "where the image was asked for"),
             _column(
                 "key",
                 pa.string(),
@@ -79,7 +80,7 @@ SHARDS = Table(
             _column("http_status", pa.int32(), "status code of the last answer"),
             _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py); null on success"),
             _column("consent", pa.string(), "what decided whether the image may be used (schemas/outcomes.py)"),
-            _column("attempts", pa.int32(), "how many times the URL was requested"),
+            _column("attempts", pa.int32(), "how many times the URL was asked for"),
             _column("fetched_at", pa.timestamp("us", tz="UTC"), "when the last answer ended"),
             _column("content_type", pa.string(), "Content-Type as the server sent it"),
             _column("byte_size", pa.int64(), "bytes downloaded"),
@@ -100,7 +101,7 @@ DEAD_LETTERS = Table(
     pa.schema(
         [
             _UID,
-            _column("url", pa.string(), "where the image was requested"),
+            _column("url", pa.string(), "where the image was asked for"),
             _column("stage", pa.string(), "fetch: no sound answer came; image: it is not an image that may be kept"),
             _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py)"),
             _column("http_status", pa.int32(), "status code of the last answer"),
@@ -143,7 +144,7 @@ DEDUP = Table(
     pa.schema(
         [
             _UID,
-            _column("duplicate_of", pa.string(), "uid of the pair kept instead, or TASK:KEY; null: kept"),
+            _column("duplicate_of", pa.string(), "uid of the pair kept in its stead, or TASK:KEY; null: kept"),
             _column("method", pa.string(), "what found the two alike; null: kept"),
         ]
     ),
@@ -157,7 +158,7 @@ SELECTION = Table(
             _SIMILARITY,
             _QUANTILE,
             _column("reject_reason", pa.string(), "why the pair may not be selected; null: eligible"),
-            _column("duplicate_of", pa.string(), "uid of the pair kept instead; null: none"),
+            _column("duplicate_of", pa.string(), "uid of the pair kept in its stead; null: none"),
             _column(
                 "sample_rank",
                 pa.float64(),

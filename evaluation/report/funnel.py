@@ -54,7 +54,7 @@ def _downloaded(counts: DownloadCounts, scored: int) -> list[Step]:
     errors = {error.value: rows for error, rows in counts.errors.items()}
     return [
         Step("Rows in the table", counts.rows),
-        _step("Distinct pairs requested", counts.rows, counts.distinct, {"duplicates": counts.duplicates}),
+        _step("Distinct requested pairs", counts.rows, counts.distinct, {"duplicates": counts.duplicates}),
         _step("Images downloaded", counts.distinct, counts.success, errors),
         _step("Pairs scored", counts.success, scored, {}),
     ]

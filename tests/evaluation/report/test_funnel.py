@@ -50,7 +50,7 @@ def test_every_pair_is_kept_or_lost_for_a_reason():
     steps = funnel(DOWNLOAD, POOL, [CUT], models)
     assert [(step.name, step.count) for step in steps] == [
         ("Rows in the table", 120),
-        ("Distinct pairs requested", 116),
+        ("Distinct requested pairs", 116),
         ("Images downloaded", 100),
         ("Pairs scored", 100),
         ("Eligible for selection", 97),

@@ -64,7 +64,7 @@ def test_it_says_what_the_run_says(page):
     assert "\N{MINUS SIGN}1 smaller than the size limit" in text
     assert "accuracy (top 1) on Shapes: training on the top 40% is better than on all pairs by 15.0 points" in text
     assert "12 of 33 pairs" in text
-    assert "4 of 60 pairs requested failed, 6.7%." in text
+    assert "4 of 60 requested pairs failed, 6.7%." in text
     assert "status 404: 1 status 503: 1, retryable" in text
     assert "nothing forbids it allowed" in text and "59 98.3%" in text
 

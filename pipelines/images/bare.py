@@ -20,6 +20,7 @@ _JPEG_HEADERS = {(jpeg.APP0, 14, b"JFIF\0"), (jpeg.APP14, 12, b"Adobe")}
 _JPEG_TABLES = {jpeg.DHT, jpeg.DQT, jpeg.DRI}
 _JPEG_SCANS = {*_JPEG_TABLES, *jpeg.RESTARTS, jpeg.SOS, jpeg.EOI, 0}  # 0 follows a 0xFF that is data
 _PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"bKGD", b"hIST"}
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # its content would be bytes that no decoder shows
 _WEBP_CHUNKS = {b"VP8 ", b"VP8L"}
 
 
@@ -50,7 +51,7 @@ def _is_bare_png(body: bytes) -> bool:
     while start < len(body):
         names.append(body[start + 4 : start + 8])
         start += 12 + int.from_bytes(body[start : start + 4], "big")
-    return bit_depth <= 8 and _PNG_CHUNKS.issuperset(names) and names[-1] == b"IEND" and start == len(body)
+    return bit_depth <= 8 and _PNG_CHUNKS.issuperset(names) and body.endswith(_PNG_END) and start == len(body)
 
 
 def _is_bare_webp(body: bytes) -> bool:

@@ -86,6 +86,7 @@ def test_a_png_is_kept_if_opaque_and_of_eight_bits():
         part = chunk(name, b"\1" * size)
         assert kept(bare[:33] + part + bare[33:], "png") and not kept(bare + part, "png")
     assert not kept(bare[:33] + chunk(b"tIME", bytes(7)) + bare[33:], "png")
+    assert not kept(bare[:-12] + chunk(b"IEND", b"secret GPS"), "png")
 
 
 def test_a_webp_is_kept_if_opaque_and_still():

@@ -19,8 +19,11 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)
 	$(BIN)/clipsieve quickstart --out $(OUT)
 
+# A file's tests share what it sets up, so they run in one process; conftest.py says which files come first.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto $(BY_FILE)
 
 # The tests of numbers again, as processors without AVX, and with AVX2 at most, compute them. Elsewhere than on x86-64
 # the libraries pass over these names.
@@ -30,15 +33,15 @@ WITH_AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUC
   OPENBLAS_CORETYPE=Haswell OPENCV_CPU_DISABLE=AVX512-SKX FAISS_OPT_LEVEL=avx2
 
 test-isa: $(READY)
-	$(WITHOUT_AVX) $(BIN)/python -m pytest -n auto --dist loadfile -m numeric
-	$(WITH_AVX2) $(BIN)/python -m pytest -n auto --dist loadfile -m numeric
+	$(WITHOUT_AVX) $(BIN)/python -m pytest -n auto $(BY_FILE) -m numeric
+	$(WITH_AVX2) $(BIN)/python -m pytest -n auto $(BY_FILE) -m numeric
 
 # The newest versions that pyproject.toml allows, in a virtual environment of their own: constraints.txt is left out.
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade pip
 	.venv-newest/bin/python -m pip install --quiet --editable '.[dev]'
-	.venv-newest/bin/python -m pytest -n auto
+	.venv-newest/bin/python -m pytest -n auto $(BY_FILE)
 
 lint: $(READY)
 	$(BIN)/ruff check .

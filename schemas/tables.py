@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.text_buffers import text_bytes
+from clipsieve.schemas.uid import uid_text
+from clipsieve.schemas.values import python_values
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,14 @@ def check_columns(schema: pa.Schema, table: Table, path: str, columns: Sequence[
         raise InputError(f"{path}: column {wanted} is missing ({table.name} table); it has: {', '.join(schema.names)}")
 
 
+def with_text_uids(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+    """``rows``, the uids among them as text where they are 16 bytes each."""
+    place = rows.schema.get_field_index(_UID.name)
+    if place < 0 or (uids := uid_text(rows.column(place))) is rows.column(place):
+        return rows
+    return rows.set_column(place, _UID.name, uids)
+
+
 def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The table's own columns in order and type; further columns as they are, after or before them."""
     check_columns(data.schema, table, path, columns)
@@ -263,7 +273,8 @@ def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | No
     arrays = []
     for field in own:
         try:
-            arrays.append(data[field.name].cast(field.type))
+            column = uid_text(data[field.name]) if field.name == _UID.name else data[field.name]
+            arrays.append(column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{path}: column {field.name!r} cannot be read as {field.type}: {reason}") from error
@@ -303,7 +314,8 @@ def iter_batches(
     with open_parquet(path) as parquet:
         check_columns(parquet.schema_arrow, table, path, columns)
         wanted = list(columns) if columns else None
-        yield from parquet.iter_batches(batch_size, columns=wanted, use_threads=False)  # a job has workers enough
+        for batch in parquet.iter_batches(batch_size, columns=wanted, use_threads=False):  # a job has workers enough
+            yield with_text_uids(batch)
 
 
 def write_table(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> None:
@@ -381,4 +393,4 @@ def _update_with_values(digest: hashlib._Hash, column: pa.Array) -> None:
     elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         digest.update(column.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
     else:
-        digest.update(repr(column.to_pylist()).encode())
+        digest.update(repr(python_values(column)).encode())

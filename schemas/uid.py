@@ -14,6 +14,8 @@ from clipsieve.schemas.text_buffers import fixed_text, text_bytes
 
 UID_PATTERN = re.compile(r"[0-9a-f]{32}")
 UID_U64_PAIR = np.dtype("u8,u8")
+_UID_BYTES = 16
+_BYTES = (pa.types.is_fixed_size_binary, pa.types.is_binary, pa.types.is_large_binary)
 
 
 def uid_of(url: str, caption: str) -> str:
@@ -22,8 +24,27 @@ def uid_of(url: str, caption: str) -> str:
     return hashlib.sha256(text).hexdigest()[:32]
 
 
+def uid_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A column of uids of 16 bytes each as their 32 hex digits; any other column as it is."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.cast(column.type.storage_type)
+    if pa.types.is_binary_view(column.type):
+        column = column.cast(pa.binary())
+    if not any(test(column.type) for test in _BYTES):
+        return column
+    if not pc.all(pc.equal(pc.binary_length(column), _UID_BYTES), min_count=0).as_py():
+        return column
+    if isinstance(column, pa.ChunkedArray):
+        return pa.chunked_array(map(_hex, column.chunks), pa.string())
+    return _hex(column)
+
+
 def uid_bytes(uids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """uids[N] of 32 hex digits -> uint8[N, 16], most significant byte first; of anything else a ValueError."""
+    """uids[N] of 32 hex digits, or of 16 bytes, -> uint8[N, 16], most significant byte first.
+
+    Of anything else a ValueError.
+    """
+    uids = uid_text(uids)
     column = uids.combine_chunks() if isinstance(uids, pa.ChunkedArray) else uids
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if not is_text or column.null_count or not pc.all(pc.equal(pc.binary_length(column), 32), min_count=0).as_py():
@@ -51,3 +72,9 @@ def from_u64_pairs(pairs: np.ndarray) -> np.ndarray:
     """Structured (upper64, lower64)[N] -> uint8[N, 16]; the inverse of `to_u64_pairs`."""
     halves = np.stack([pairs["f0"], pairs["f1"]], axis=1).astype(">u8")
     return np.ascontiguousarray(halves).view(np.uint8).reshape(-1, 16)
+
+
+def _hex(column: pa.Array) -> pa.Array:
+    """A column of 16 bytes a value, or null, as their hex digits."""
+    raw = b"".join(value or bytes(_UID_BYTES) for value in column.to_pylist())
+    return pc.if_else(column.is_valid(), fixed_text(binascii.hexlify(raw), 2 * _UID_BYTES), None)

@@ -16,7 +16,7 @@ from clipsieve.schemas.options.flags import BEAM, OptOutList, Out, beam_args, wi
 @with_flags(stages.DownloadOptions)
 def download(
     context: typer.Context,
-    pairs: Annotated[str, typer.Option(help="Parquet, CSV, TSV or JSONL with url and caption columns")],
+    pairs: Annotated[str, typer.Option(help="Parquet, CSV, TSV or JSON with url and caption columns")],
     out: Out,
     options: stages.DownloadOptions,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="retry the retryable failures")] = False,

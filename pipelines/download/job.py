@@ -16,8 +16,9 @@ from clipsieve.pipelines.download.shard import ShardJob
 from clipsieve.pipelines.download.totals import count, digest
 from clipsieve.pipelines.download.watch import watched
 from clipsieve.pipelines.fetch.addresses import parse_allowed_hosts
+from clipsieve.pipelines.pairs.formats import DELIMITERS, text_format
 from clipsieve.pipelines.pairs.table import PairsTable, open_pairs, parquet_files
-from clipsieve.pipelines.pairs.text import is_text_table, text_to_parquet
+from clipsieve.pipelines.pairs.text import text_to_parquet
 from clipsieve.pipelines.shards.writer import STATS_SUFFIX, ShardStats, read_stats, stats_path
 from clipsieve.schemas import files, manifest
 from clipsieve.schemas.counts import DownloadCounts
@@ -37,7 +38,7 @@ def run(
     retry_failed: bool = False,
     opt_out: str | None = None,
 ) -> Manifest:
-    """Download the table ``pairs`` (Parquet file or folder, CSV, TSV or JSONL) into shards in folder ``out``.
+    """Download the table ``pairs`` (Parquet file or folder, CSV, TSV or JSON) into shards in folder ``out``.
 
     Shards that an earlier run finished are left as they are. With ``retry_failed`` a folder that is complete gets
     another pass: the rows whose failure is retryable are tried again, into added shards. What the file ``opt_out``
@@ -87,10 +88,14 @@ def _finish(passes: Sequence[Pass], out: str, opened: Manifest) -> Manifest:
 
 
 def _open_table(pairs: str, out: str, input_digest: str, options: DownloadOptions) -> PairsTable:
-    if is_text_table(pairs):
-        copy = files.join(out, "_pairs", f"{input_digest[:16]}.parquet")
+    form = text_format(pairs)
+    if options.columns and (form is None or form.kind not in DELIMITERS):
+        raise InputError(f"{pairs}: its columns have names; `columns` is for a CSV or TSV that has no header")
+    if form is not None:
+        named = (files.sha256_text(input_digest, *options.columns) if options.columns else input_digest)[:16]
+        copy = files.join(out, "_pairs", f"{named}.parquet")
         if not files.exists(copy):
-            text_to_parquet(pairs, copy)
+            text_to_parquet(pairs, form, copy, options.columns)
         pairs = copy
     return open_pairs(parquet_files(pairs), options.bbox_col, options.verify_sha256)
 

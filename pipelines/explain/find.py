@@ -27,7 +27,8 @@ from clipsieve.schemas.stages import STAGES, Holds
 from clipsieve.schemas.tables import SHARDS
 from clipsieve.schemas.threads import map_ahead
 from clipsieve.schemas.training_data import TrainingData
-from clipsieve.schemas.uid import UID_PATTERN
+from clipsieve.schemas.uid import UID_PATTERN, uid_text
+from clipsieve.schemas.values import python_rows
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _in_shard(folder: str, uid: str, name: str) -> Found | None:
                 return _find_row(path, uid)
     rows = read_placed_rows(folder, name)
     row = pc.index(rows["uid"], uid).as_py()
-    return Found(path, row + 1, _present(rows.slice(row, 1).to_pylist()[0])) if row >= 0 else None
+    return Found(path, row + 1, _present(python_rows(rows.slice(row, 1))[0])) if row >= 0 else None
 
 
 def _first(paths: Iterable[str], uid: str) -> Found | None:
@@ -128,11 +129,11 @@ def _find_row(path: str, uid: str) -> Found | None:
         tables.check_columns(parquet.schema_arrow, SHARDS, path, ["uid"])
         before = 0
         for group in range(parquet.num_row_groups):
-            uids = parquet.read_row_group(group, ["uid"], use_threads=False)["uid"]
+            uids = uid_text(parquet.read_row_group(group, ["uid"], use_threads=False)["uid"])
             row = pc.index(uids, uid).as_py()
             if row >= 0:
-                values = parquet.read_row_group(group, use_threads=False).slice(row, 1).to_pylist()[0]
-                return Found(path, before + row + 1, _present(values))
+                found = tables.with_text_uids(parquet.read_row_group(group, use_threads=False).slice(row, 1))
+                return Found(path, before + row + 1, _present(python_rows(found)[0]))
             before += len(uids)
     return None
 

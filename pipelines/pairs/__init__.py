@@ -1,1 +1,1 @@
-"""The input table: Parquet, CSV, TSV or JSONL of (URL, caption) rows, cut into shards."""
+"""The input table: Parquet, CSV, TSV or JSON of (URL, caption) rows, cut into shards."""

@@ -1,9 +1,9 @@
 """The input table: which of its columns are URL, caption and uid, and its rows as every later step sees them.
 
-Parquet is read where it lies, and planned from its footers alone; CSV, TSV and JSONL are copied to Parquet
-first (text.py). Column names are looked up exactly first, then without regard to case, so that the
-tables of LAION (``URL``, ``TEXT``), COYO and DataComp (``url``, ``text``, ``uid``) are read as they are. All
-other columns pass through, those of hashes and boxes too; one that is named like a column of the shards table
+Parquet is read where it lies, and planned from its footers alone, the files of a folder as one table (unify.py); CSV,
+TSV and JSON are copied to Parquet first (text.py). Column names are looked up exactly first, then without regard to
+case, so that the tables of LAION (``URL``, ``TEXT``), COYO and DataComp (``url``, ``text``, ``uid``) are read as they
+are. All other columns pass through, those of hashes and boxes too; one that is named like a column of the shards table
 (as DataComp's ``original_width``) is kept as ``source_original_width``.
 """
 
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipsieve.pipelines.pairs.plan import Slice
+from clipsieve.pipelines.pairs.types import carry, kind_of
+from clipsieve.pipelines.pairs.unify import carried_types, column_names, expect_everywhere, read_part
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.tables import SHARDS, open_parquet
 from clipsieve.schemas.threads import map_ahead
-from clipsieve.schemas.uid import UID_PATTERN, uid_of
+from clipsieve.schemas.uid import UID_PATTERN, uid_of, uid_text
 
 URL_NAMES = ("url", "URL")
 CAPTION_NAMES = ("caption", "text", "TEXT", "alt")
@@ -47,6 +49,8 @@ class Columns:
     """Hex digests of the images; it passes through too."""
     boxes: str | None = None
     """Lists of [x0, y0, x1, y1]; it passes through too."""
+    carried: pa.Schema | None = None
+    """The types in which the other columns pass through, under their names in the input; None: as they are."""
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -101,29 +105,33 @@ def parquet_files(pairs: str) -> list[str]:
     fs, inner = files.filesystem(pairs)
     if not fs.isdir(inner):
         return [pairs]
-    found = files.list_files(pairs, ".parquet")
+    every = files.list_files(pairs, "")
+    found = [path for path in every if path.lower().endswith(".parquet")]
     if not found:
-        raise InputError(f"{pairs}: no .parquet file in this folder")
+        has = ", ".join(map(files.name_of, every[:3]))
+        others = f"; it has {has}: give one file, or write all as Parquet" if every else ""
+        raise InputError(f"{pairs}: no .parquet file in this folder{others}")
     return found
 
 
 def open_pairs(paths: Sequence[str], boxes: str | None = None, sha256: bool = False) -> PairsTable:
     """Read the footers of Parquet files that together are one table, with columns as `find_columns` finds them.
 
-    Raises InputError when a column is missing or of another type than it must have, the files' columns differ,
-    or there is no row at all.
+    A column that only passes through is null in the files that lack it. Raises InputError when a column that is needed
+    is missing or of another type than it must have, two files hold a column in types of different kinds, or there is
+    no row at all.
     """
-    footers = list(map_ahead(_footer, paths))
-    first = footers[0][0]
-    for path, (schema, _) in zip(paths, footers, strict=True):
-        if not schema.equals(first):
-            raise InputError(f"{path}: its columns or their types differ from those of {paths[0]}")
-    columns = find_columns(first.names, paths[0], boxes, sha256)
-    _check_types(first, columns, paths[0])
-    groups = [(path, rows) for path, (_, counts) in zip(paths, footers, strict=True) for rows in counts if rows]
+    parts = list(map_ahead(read_part, paths))
+    columns = find_columns(column_names(parts), paths[0], boxes, sha256)
+    needed = (columns.url, columns.caption, columns.uid, columns.boxes)
+    expect_everywhere(parts, [name for name in needed if name is not None])
+    for part in parts:
+        _check_types(part.schema, columns, part.path)
+    groups = [(part.path, rows) for part in parts for rows in part.groups if rows]
     if not groups:
         raise InputError(f"{paths[0]}: the table has no rows")
-    return PairsTable(columns, tuple(groups))
+    carried = carried_types(parts, [name for name, _ in columns.extra])
+    return PairsTable(replace(columns, carried=carried), tuple(groups))
 
 
 def iter_rows(slices: Sequence[Slice], columns: Columns, with_extra: bool = True) -> Iterator[pa.Table]:
@@ -156,13 +164,25 @@ def canonical(batch: pa.RecordBatch, columns: Columns, path: str, row: int, with
     """A batch of the input under canonical names, its uids as they are; ``row`` rows of ``path`` stand before it."""
     named = {"url": _text(batch, columns.url, path, row), "caption": _text(batch, columns.caption, path, row)}
     if columns.uid is not None:
-        uids = _text(batch, columns.uid, path, row)
+        uids = _text(batch, columns.uid, path, row, is_uid=True)
         _check_form(uids, UID_PATTERN, path, row, columns.uid, "32 hex digits in lower case", "to have uids computed")
         named = {"uid": uids, **named}
-    if columns.sha256 is not None:
+    if columns.sha256 is not None and columns.sha256 in batch.schema.names:
         hashes = _text(batch, columns.sha256, path, row)
         _check_form(hashes, SHA256_PATTERN, path, row, columns.sha256, "64 hex digits", "to have no bytes verified")
-    return pa.table({**named, **({kept: batch[name] for name, kept in columns.extra} if with_extra else {})})
+    return pa.table({**named, **(_passing(batch, columns) if with_extra else {})})
+
+
+def _passing(batch: pa.RecordBatch, columns: Columns) -> dict[str, pa.Array]:
+    """The columns that pass through, under their names in the shards."""
+    if columns.carried is None:
+        return {kept: batch[name] for name, kept in columns.extra}
+    present = batch.schema.names
+    types = [columns.carried.field(name).type for name, _ in columns.extra]
+    return {
+        kept: carry(batch[name], dtype) if name in present else pa.nulls(len(batch), dtype)
+        for (name, kept), dtype in zip(columns.extra, types, strict=True)
+    }
 
 
 def _computed_uids(rows: pa.Table) -> pa.Array:
@@ -173,12 +193,6 @@ def _find(names: Sequence[str], wanted: Sequence[str]) -> str | None:
     exact = [name for name in wanted if name in names]
     lowered = [name for want in wanted for name in names if name.lower() == want.lower()]
     return next(iter(exact + lowered), None)
-
-
-def _footer(path: str) -> tuple[pa.Schema, list[int]]:
-    with open_parquet(path) as parquet:
-        groups = [parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups)]
-        return parquet.schema_arrow.remove_metadata(), groups
 
 
 def _read_slice(piece: Slice, columns: Columns, with_extra: bool) -> Iterator[pa.RecordBatch]:
@@ -203,9 +217,12 @@ def _read_slice(piece: Slice, columns: Columns, with_extra: bool) -> Iterator[pa
                 return
 
 
-def _text(batch: pa.RecordBatch, name: str, path: str, row: int) -> pa.Array:
+def _text(batch: pa.RecordBatch, name: str, path: str, row: int, is_uid: bool = False) -> pa.Array:
+    column = uid_text(batch[name]) if is_uid else batch[name]
+    if pa.types.is_floating(column.type):  # pandas leaves a column that is missing throughout as NaN
+        column = pc.if_else(pc.is_nan(column), None, column)
     try:
-        text = batch[name].cast(pa.string())
+        text = column.cast(pa.string())
         text.validate(full=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         bad = _first_undecodable(batch[name])
@@ -238,16 +255,17 @@ def _check_form(texts: pa.Array, form: re.Pattern[str], path: str, row: int, nam
 
 def _check_types(schema: pa.Schema, columns: Columns, path: str) -> None:
     """Refuse, before any row is read, a column of a type that can hold nothing of what it is for."""
-    if columns.sha256 is not None and not _is_text(schema.field(columns.sha256).type):
+    names = schema.names
+    if columns.sha256 in names and not _is_text(schema.field(columns.sha256).type):
         dtype = schema.field(columns.sha256).type
         raise InputError(f"{path}: column {columns.sha256!r} is {dtype}, not text; rename it to have no bytes verified")
-    if columns.boxes is not None and not _is_box_list(schema.field(columns.boxes).type):
+    if columns.boxes in names and not _is_box_list(schema.field(columns.boxes).type):
         dtype = schema.field(columns.boxes).type
         raise InputError(f"{path}: `bbox_col` {columns.boxes!r} is {dtype}, not a list of lists of numbers")
 
 
 def _is_text(dtype: pa.DataType) -> bool:
-    return pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype)
+    return kind_of(dtype) == "text" or pa.types.is_null(dtype)
 
 
 def _is_list(dtype: pa.DataType) -> bool:
@@ -255,6 +273,9 @@ def _is_list(dtype: pa.DataType) -> bool:
 
 
 def _is_box_list(dtype: pa.DataType) -> bool:
+    """Whether it can hold boxes, or is null throughout."""
+    if pa.types.is_null(dtype):
+        return True
     if not (_is_list(dtype) and _is_list(dtype.value_type)):
         return False
     number = dtype.value_type.value_type

@@ -43,7 +43,7 @@ def read_rows(folder: str, shard: str) -> pa.Table:
 def with_uids(rows: pa.Table, path: str) -> pa.Table:
     """The rows with a ``uid`` column; where there is none it follows from url and caption, as in a table of pairs."""
     if "uid" in rows.schema.names:
-        return rows
+        return tables.with_text_uids(rows)
     tables.check_columns(rows.schema, tables.PAIRS, path, ["url", "caption"])
     pairs = zip(rows["url"].to_pylist(), rows["caption"].to_pylist(), strict=True)
     uids = [uid_of(url, caption or "") for url, caption in pairs]

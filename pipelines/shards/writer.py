@@ -24,6 +24,7 @@ from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.outcomes import ErrorClass, Status
 from clipsieve.schemas.tables import SHARDS, TIME_COLUMNS
+from clipsieve.schemas.values import as_json, python_rows
 
 INPUT_COLUMNS = ("caption", "url", "key", "uid")
 """Columns of the shards table that a row has before its URL is requested."""
@@ -87,7 +88,7 @@ class ShardWriter:
         """
         ended = [
             outcome.columns if outcome.image is None else self._write_sample(row, outcome.columns, outcome.image)
-            for row, outcome in zip(rows.to_pylist(), outcomes, strict=True)
+            for row, outcome in zip(python_rows(rows), outcomes, strict=True)
         ]
         columns = [
             rows[field.name]
@@ -110,7 +111,7 @@ class ShardWriter:
         """Append a sample to the tar; returns its outcome with its place there."""
         content = {name: value for name, value in row.items() if name not in INPUT_COLUMNS}
         content |= {name: row[name] if name in row else outcome.get(name) for name in _IN_JSON}
-        text = json.dumps(content, ensure_ascii=False, default=str)
+        text = json.dumps(content, ensure_ascii=False, default=as_json)
         members = {self._format: image, "json": text.encode(), "txt": row["caption"].encode()}
         # webdataset's writer, which is img2dataset's, sorts them by name.
         offset, size = self._tar.write(row["key"], dict(sorted(members.items())))

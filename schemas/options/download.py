@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipsieve.schemas.options.base import Options, Positive, Seconds
+from clipsieve.schemas.options.base import Names, Options, Positive, Seconds
 
 
 class DownloadOptions(Options):
@@ -29,6 +29,11 @@ class DownloadOptions(Options):
     )
     """How to ask: how often, how long, how fast, and when to give up. All others say what to make."""
 
+    columns: Names = Field(
+        (),
+        description="names of the columns of a CSV or TSV that has no header, separated by commas, as caption,url",
+        json_schema_extra={"flag": "--columns"},
+    )
     shard_size: Positive = Field(10_000, description="rows of the input table in a shard")
 
     image_size: Positive = Field(256, description="size in pixels of the side that `resize_mode` sets")

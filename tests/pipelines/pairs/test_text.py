@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipsieve.pipelines.pairs.formats import text_format
 from clipsieve.pipelines.pairs.text import text_to_parquet
 from clipsieve.schemas.errors import InputError
 
@@ -17,10 +18,12 @@ cells = st.text(st.characters(blacklist_characters="\0\r", blacklist_categories=
 rows = st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=20)
 
 
-def convert(folder, name, content):
+def convert(folder, name, content, columns=()):
     source, target = folder / name, folder / "copy.parquet"
     source.write_bytes(content.encode() if isinstance(content, str) else content)
-    text_to_parquet(str(source), str(target))
+    form = text_format(str(source))
+    assert form is not None
+    text_to_parquet(str(source), form, str(target), columns)
     return pq.read_table(target).to_pylist()
 
 

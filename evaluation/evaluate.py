@@ -10,8 +10,8 @@ that task alone. Run again, an evaluation does what is left.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from clipsieve.evaluation.results.exports import write_exports
 from clipsieve.evaluation.results.tables import TaskResult, read_rows, write_rows, write_samples
 from clipsieve.schemas import files
 from clipsieve.schemas.counts import EvaluateCounts
-from clipsieve.schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.errors import ClipsieveError, InputError, one_line
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, present_manifest, read_manifest
 from clipsieve.schemas.models import LoadedModel, load_model
@@ -56,12 +56,14 @@ def run(model: str, data: str, out: str, options: EvaluateOptions, cache: str | 
     written, for a model, task name or option that is wrong; ClipsieveError, at the end, where a task failed.
     """
     protocols = _chosen(options.protocols)
-    found = find_tasks(data, options.tasks)
+    failures: dict[str, str] = {}
+    found = find_tasks(data, options.tasks, failures)
+    asked = len(found) + len(failures)
     with joined_ranks() as ranks:
         loaded = load_model(model)
         _place(loaded)
-        tasks, failures = _read_tasks(found, options.preset)
-        jobs = _jobs(tasks, protocols, found)
+        tasks = _read_tasks(found, options.preset, failures)
+        jobs = _jobs(tasks, protocols, found, failures)
         with only_writer(out) if ranks.is_first else nullcontext():
             manifest = _begin(out, options, loaded, found, jobs, ranks)
             if manifest.complete:
@@ -80,7 +82,7 @@ def run(model: str, data: str, out: str, options: EvaluateOptions, cache: str | 
             write_exports(out, model, rows)
             write_page(out, model, tasks, features, rows)
             if failures:
-                raise _failed(failures, len(found))
+                raise _failed(failures, asked)
             counts = EvaluateCounts(tasks=len(rows), samples=sum(row["samples"] for row in rows))
             return finish(out, manifest, counts, results_digest(out))
 
@@ -92,7 +94,9 @@ def _chosen(names: Sequence[str]) -> list[Protocol]:
     return [protocol for name, protocol in PROTOCOLS.items() if name in names]
 
 
-def _jobs(tasks: Sequence[Task], protocols: Sequence[Protocol], found: dict[str, str]) -> list[TaskProtocol]:
+def _jobs(
+    tasks: Sequence[Task], protocols: Sequence[Protocol], found: dict[str, str], failures: dict[str, str]
+) -> list[TaskProtocol]:
     """Each task under each protocol that fits it: one that learns fits the tasks that have a training split."""
     can_learn = {task.key for task in tasks if has_training_split(found[task.key])}
     jobs = [
@@ -102,22 +106,31 @@ def _jobs(tasks: Sequence[Task], protocols: Sequence[Protocol], found: dict[str,
         if isinstance(task, protocol.kind) and (not protocol.learns or task.key in can_learn)
     ]
     for protocol in protocols:
-        if protocol.learns and protocol not in [job.protocol for job in jobs]:
+        if protocol.learns and not failures and protocol not in [job.protocol for job in jobs]:
             raise InputError(
                 f"evaluate: `protocols`: no task has a training split for {protocol.label}; put it in train/"
             )
     return jobs
 
 
-def _read_tasks(found: dict[str, str], preset: str) -> tuple[list[Task], dict[str, str]]:
-    """The tasks that are well formed, and why the others are not."""
-    tasks, failures = [], {}
+def _read_tasks(found: dict[str, str], preset: str, failures: dict[str, str]) -> list[Task]:
+    """The tasks that are well formed; why the others are not is added to ``failures``."""
+    tasks = []
     for slug, path in found.items():
-        try:
+        with _noting(slug, failures):
             tasks.append(read_task(path, slug, imagenet_names=preset == "paper"))
-        except InputError as error:
-            failures[slug] = str(error)
-    return tasks, failures
+    return tasks
+
+
+@contextmanager
+def _noting(key: str, failures: dict[str, str]) -> Iterator[None]:
+    """Add what goes wrong in the block to ``failures``, whatever it is: it is to stop no other task."""
+    try:
+        yield
+    except ClipsieveError as error:
+        failures[key] = str(error)
+    except Exception as error:
+        failures[key] = f"{type(error).__name__}: {one_line(error)}"
 
 
 def _begin(
@@ -151,12 +164,10 @@ def _evaluate(jobs: list[TaskProtocol], features: Features, out: str, failures: 
     for job in jobs:
         if job.key in done:
             continue
-        try:
+        outcome = None
+        with _noting(job.key, failures):
             outcome = job.protocol.evaluate(job.task, features)
-        except ClipsieveError as error:
-            failures[job.key] = str(error)
-            continue
-        if features.ranks.is_first:
+        if outcome is not None and features.ranks.is_first:
             done[job.key] = _write(job, outcome, features, out)
             write_rows(out, [done[each.key] for each in jobs if each.key in done])
     return [done[job.key] for job in jobs if job.key in done]

@@ -68,6 +68,12 @@ def iter_samples(path: str) -> Iterator[Sample]:
         yield from _samples_of(_members_of(stream, path), path)
 
 
+def iter_members(path: str) -> Iterator[Member]:
+    """Stream a tar's regular files in order, however they are named; a damaged tar is an InputError that names it."""
+    with files.open_read(path) as stream:
+        yield from _members_of(stream, path)
+
+
 def parse_samples(data: bytes, path: str) -> list[Sample]:
     """The samples within a byte range cut from a tar at member borders (offsets count from the range's start)."""
     members = plain_members(data)

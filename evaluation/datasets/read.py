@@ -21,8 +21,12 @@ BUILTIN = "builtin"
 _BUILTIN_FOLDER = Path(__file__).parents[1] / "tasks"
 
 
-def data_sets(data: str) -> dict[str, str]:
-    """The data sets directly in ``data``, path by slug, in order of name; ``builtin`` is what the package brings."""
+def data_sets(data: str, faults: dict[str, str] | None = None) -> dict[str, str]:
+    """The data sets directly in ``data``, path by slug, in order of name; ``builtin`` is what the package brings.
+
+    Two of one slug are an InputError; where ``faults`` is given they are left out, and it gets the reason by the slug.
+    """
+    twins: dict[str, str] = {}
     root = str(_BUILTIN_FOLDER) if data == BUILTIN else data
     found: dict[str, str] = {}
     for path in sorted([*files.list_folders(root), *files.list_files(root, ".parquet")]):
@@ -30,26 +34,41 @@ def data_sets(data: str) -> dict[str, str]:
         if layout_of(path) is None:
             continue
         if slug in found:
-            raise InputError(f"{data}: {files.name_of(found[slug])} and {files.name_of(path)} are one task; remove one")
+            pair = f"{files.name_of(found[slug])} and {files.name_of(path)}"
+            twins[slug] = f"{data}: {pair} are one task; remove one"
         found[slug] = path
-    return found
+    if twins and faults is None:
+        raise InputError(next(iter(twins.values())))
+    if faults is not None:
+        faults |= twins
+    return {slug: path for slug, path in found.items() if slug not in twins}
 
 
-def find_tasks(data: str, names: Sequence[str] = ()) -> dict[str, str]:
+def find_tasks(data: str, names: Sequence[str] = (), faults: dict[str, str] | None = None) -> dict[str, str]:
     """Path of each task's data by the task's slug, in order of name: those of ``names``, or else all data sets.
 
-    A name may be a folder's or DataComp's. One that is not there is an InputError that says where it is to be had.
+    A name may be a folder's or DataComp's. One that is not there is an InputError that says where it is to be had;
+    ``faults`` is as `data_sets` has it, of the tasks that are wanted.
     """
-    found = data_sets(data)
-    if not found:
+    twins: dict[str, str] = {}
+    found = data_sets(data, None if faults is None else twins)
+    if not found and not twins:
         raise InputError(f"{data}: no task there (a folder wds_NAME, a folder of classes, or NAME.parquet)")
-    wanted = sorted({slug_of(name) for name in names} or found)
+    wanted = sorted({slug_of(name) for name in names} or {*found, *twins})
+    if faults is not None:
+        faults |= {slug: twins[_data_slug(slug)] for slug in wanted if _data_slug(slug) in twins}
+    wanted = [slug for slug in wanted if _data_slug(slug) not in twins]
     for slug in wanted:
         known = BY_SLUG.get(slug)
-        if (known.data_slug if known else slug) not in found:
+        if _data_slug(slug) not in found:
             hint = f"; get {known.where}" if known else f"; it has {', '.join(found)}"
             raise InputError(f"{data}: no task {slug!r} there{hint}")
-    return {slug: found[BY_SLUG[slug].data_slug if slug in BY_SLUG else slug] for slug in wanted}
+    return {slug: found[_data_slug(slug)] for slug in wanted}
+
+
+def _data_slug(slug: str) -> str:
+    """The slug of the data set that the task asks about."""
+    return BY_SLUG[slug].data_slug if slug in BY_SLUG else slug
 
 
 def read_task(path: str, slug: str = "", split: str = "test", imagenet_names: bool = False) -> Task:

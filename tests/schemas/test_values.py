@@ -33,6 +33,8 @@ def test_a_column_within_pythons_range_is_that_of_arrow():
     assert python_rows(table.slice(0, 0)) == []
 
 
-@pytest.mark.parametrize(("value", "text"), [(b"\xff\0", "ff00"), (b"", ""), (pa.scalar(5), "5"), ({1}, "{1}"), (1j, "1j")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(b"\xff\0", "ff00"), (b"", ""), (pa.scalar(5), "5"), ({1}, "{1}"), (1j, "1j")]
+)
 def test_a_value_without_json_is_text(value, text):
     assert as_json(value) == text

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from clipsieve.evaluation.datasets.imagenet.classes import ClassSet
 from clipsieve.evaluation.datasets.layouts.find import SPLITS
-from clipsieve.evaluation.datasets.layouts.split import SamplesDigest, Split
-from clipsieve.evaluation.datasets.layouts.text import read_lines, read_templates, split_captions
+from clipsieve.evaluation.datasets.layouts.split import SamplesDigest, Split, unique_ids
+from clipsieve.evaluation.datasets.layouts.text import listed_captions, read_names, read_templates
 from clipsieve.evaluation.datasets.layouts.webdataset import CLASSNAMES, TEMPLATES
 from clipsieve.evaluation.datasets.task import ImageStream, Samples
 from clipsieve.schemas import files
@@ -34,19 +34,17 @@ def read(path: str, split: str, classes: ClassSet | None) -> Split:
     for file in paths:
         for where, row in _rows(file, _KNOWN):
             data, named = _image(where, row["image"])
-            id_ = str(row.get("id") or named or len(rows))
+            given = [value for value in (row.get("id"), named) if value is not None and value != ""]
+            id_ = str(given[0] if given else len(rows))
             digest.add(id_, data)
             rows.append({"id": id_, "where": where} | {name: row.get(name) for name in _KNOWN[2:]})
     if not rows:
         raise InputError(f"{path}: no rows")
-    ids = tuple(row["id"] for row in rows)
-    if len(set(ids)) < len(ids):
-        raise InputError(f"{path}: column 'id' has the same value twice")
-    samples = Samples(ids, _stream(paths), digest.hex())
-    if rows[0]["label"] is None:
+    samples = Samples(unique_ids(row["id"] for row in rows), _stream(paths), digest.hex())
+    if all(row["label"] is None for row in rows):
         return Split(samples, captions=tuple(_captions(row) for row in rows))
     own = files.join(path, CLASSNAMES)
-    names = read_lines(own) if files.exists(own) else () if classes else _classnames(rows)
+    names = read_names(own) if files.exists(own) else () if classes else _classnames(rows)
     templates = files.join(path, TEMPLATES)
     places = classes.folders if classes else {name: place for place, name in enumerate(names)}
     labels = tuple(_label(row, places) for row in rows)
@@ -117,7 +115,7 @@ def _image(where: str, value: Any) -> tuple[bytes, str | None]:
 
 def _captions(row: dict[str, Any]) -> tuple[str, ...]:
     given = row["captions"] if row["captions"] is not None else row["caption"]
-    captions = split_captions(given) if isinstance(given, str) else tuple(text for text in given or () if text.strip())
+    captions = listed_captions(given)
     if not captions:
         raise InputError(f"{row['where']}: no caption")
     return captions
@@ -125,9 +123,10 @@ def _captions(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _classnames(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     """The classes in order: the names that label holds, or those in the name column, by the index in label."""
-    if isinstance(rows[0]["label"], str):
-        return tuple(sorted({row["label"] for row in rows if row["label"] is not None}))
-    names = {row["label"]: row["name"] for row in rows}
+    labelled = [row for row in rows if row["label"] is not None]
+    if isinstance(labelled[0]["label"], str):
+        return tuple(sorted({row["label"] for row in labelled}))
+    names = {row["label"]: row["name"] for row in labelled if row["name"] is not None}
     for place in range(len(names)):
         if not isinstance(names.get(place), str):
             raise InputError(f"{rows[0]['where']}: no name of class {place}; give a column name, or classnames.txt")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -20,6 +22,21 @@ class Split:
     is_of: np.ndarray | None = None
     classnames: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+
+
+def unique_ids(ids: Iterable[str]) -> tuple[str, ...]:
+    """The ids, in order: one that an earlier sample has is followed by ``-`` and the least number that makes it new."""
+    given = list(ids)
+    taken, used = set(given), set[str]()
+    unique = []
+    for id_ in given:
+        own = id_
+        if id_ in used:
+            own = next(new for new in (f"{id_}-{number}" for number in count(1)) if new not in taken)
+        taken.add(own)
+        used.add(own)
+        unique.append(own)
+    return tuple(unique)
 
 
 class SamplesDigest:

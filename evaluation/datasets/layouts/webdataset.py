@@ -3,30 +3,34 @@
 A folder ``wds_NAME`` or ``wds_NAME_test`` holds ``test/nshards.txt``, ``test/0.tar`` and so on, and ``train/``
 likewise. Classification has ``classnames.txt``, ``zeroshot_classification_templates.txt`` (``{c}`` stands for the
 class), and samples of an image and ``.cls``; retrieval has ``dataset_type.txt``, which says so, and samples of an image
-and ``.txt``; multilabel likewise, and ``.npy``. ``filenames.txt``, which is ours, names the samples' source files.
+and ``.txt``, or ``.json`` with the captions; multilabel likewise, and ``.npy``. ``filenames.txt``, which is ours, names
+the samples' source files.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from clipsieve.evaluation.datasets.imagenet.classes import ClassSet
-from clipsieve.evaluation.datasets.layouts.split import SamplesDigest, Split
+from clipsieve.evaluation.datasets.layouts.split import SamplesDigest, Split, unique_ids
+from clipsieve.evaluation.datasets.layouts.tars import IMAGE, TarSample, iter_tar_samples
 from clipsieve.evaluation.datasets.layouts.text import (
     decode_text,
+    listed_captions,
     read_lines,
+    read_names,
     read_templates,
     read_text,
     split_captions,
 )
 from clipsieve.evaluation.datasets.task import ImageStream, Samples
 from clipsieve.schemas import files
-from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.samples import Sample, iter_samples
+from clipsieve.schemas.errors import InputError, one_line
 
 CLASSNAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
@@ -58,7 +62,7 @@ def _texts(folder: str, classes: ClassSet | None) -> tuple[tuple[str, ...], tupl
     names, templates = files.join(folder, CLASSNAMES), files.join(folder, TEMPLATES)
     may_lack = classes is not None
     return (
-        () if may_lack and not files.exists(names) else read_lines(names),
+        () if may_lack and not files.exists(names) else read_names(names),
         () if may_lack and not files.exists(templates) else read_templates(templates),
     )
 
@@ -78,34 +82,34 @@ def _list_shards(folder: str, split: str) -> tuple[str, ...]:
 
 
 def _read_samples(
-    folder: str, shards: tuple[str, ...], label_of: Callable[[str, Sample], Any]
+    folder: str, shards: tuple[str, ...], label_of: Callable[[str, TarSample], Any]
 ) -> tuple[Samples, list[Any]]:
-    """The samples of ``shards`` and their labels; each must have an image and a key of its own."""
-    labels: dict[str, Any] = {}
+    """The samples of ``shards`` and their labels; each must have an image."""
+    keys: list[str] = []
+    labels: list[Any] = []
     counts = []
     digest = SamplesDigest()
     for shard in shards:
         before = len(labels)
-        for sample in iter_samples(shard):
+        for sample in iter_tar_samples(shard):
             where = _where(shard, sample)
-            if sample.key in labels:
-                raise InputError(f"{where}: the key is duplicated in the task")
-            labels[sample.key] = label_of(where, sample)
-            digest.add(sample.key, _image(shard, sample))
+            digest.add(sample.key, _member(where, sample, IMAGE))
+            labels.append(label_of(where, sample))
+            keys.append(sample.key)
         counts.append(len(labels) - before)
     if not labels:
         raise InputError(f"{shards[0]}: no samples in the task's tar files")
-    return Samples(_ids(folder, tuple(labels)), _stream(shards, counts), digest.hex()), list(labels.values())
+    return Samples(unique_ids(_ids(folder, keys)), _stream(shards, counts), digest.hex()), labels
 
 
-def _ids(folder: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+def _ids(folder: str, keys: Sequence[str]) -> Sequence[str]:
     """The keys, or the names in filenames.txt where it is there."""
     path = files.join(folder, _FILENAMES)
     if not files.exists(path):
         return keys
     names = read_lines(path)
-    if len(set(names)) != len(keys):
-        raise InputError(f"{path}: {len(set(names)):,} names, but the tar files hold {len(keys):,} samples")
+    if len(names) != len(keys):
+        raise InputError(f"{path}: {len(names):,} names, but the tar files hold {len(keys):,} samples")
     return names
 
 
@@ -114,41 +118,49 @@ def _stream(shards: tuple[str, ...], counts: list[int]) -> ImageStream:
         first = 0
         for shard, count in zip(shards, counts, strict=True):
             if first < stop and start < first + count:
-                for place, sample in enumerate(iter_samples(shard), first):
+                for place, sample in enumerate(iter_tar_samples(shard), first):
                     if start <= place < stop:
-                        yield _where(shard, sample), sample.image
+                        where = _where(shard, sample)
+                        yield where, _member(where, sample, IMAGE)
             first += count
 
     return images
 
 
-def _image(shard: str, sample: Sample) -> bytes:
-    try:
-        return sample.image
-    except InputError as error:
-        raise InputError(f"{shard}: {error}") from error
-
-
-def _label(where: str, sample: Sample, classes: int) -> int:
-    text = _member(where, sample, "cls").strip()
+def _label(where: str, sample: TarSample, classes: int) -> int:
+    text = _text(where, sample, "cls").strip()
     if not (text.isascii() and text.isdecimal()) or int(text) >= classes:
         raise InputError(f"{where}: .cls is {text!r}, not the index of one of the {classes} classes")
     return int(text)
 
 
-def _captions(where: str, sample: Sample) -> tuple[str, ...]:
-    captions = split_captions(_member(where, sample, "txt"))
+def _captions(where: str, sample: TarSample) -> tuple[str, ...]:
+    if "txt" not in sample.members and "json" in sample.members:
+        return _json_captions(where, _text(where, sample, "json"))
+    captions = split_captions(_text(where, sample, "txt"))
     if not captions:
         raise InputError(f"{where}: .txt has no caption")
     return captions
 
 
-def _vector(where: str, sample: Sample, classes: int) -> np.ndarray:
-    """bool[C] from a .npy member of numbers, 0 for a class that the image is not of."""
-    if "npy" not in sample.members:
-        raise InputError(f"{where}: no .npy member")
+def _json_captions(where: str, text: str) -> tuple[str, ...]:
+    """Of a list of captions, or an object that has it, or one caption, as ``captions`` or ``caption``."""
     try:
-        vector = np.load(io.BytesIO(sample.members["npy"]), allow_pickle=False)
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: .json cannot be read ({one_line(error)})") from error
+    if isinstance(given, dict):
+        given = given.get("captions", given.get("caption"))
+    captions = listed_captions(given)
+    if not captions:
+        raise InputError(f"{where}: .json has no caption")
+    return captions
+
+
+def _vector(where: str, sample: TarSample, classes: int) -> np.ndarray:
+    """bool[C] from a .npy member of numbers, 0 for a class that the image is not of."""
+    try:
+        vector = np.load(io.BytesIO(_member(where, sample, "npy")), allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise InputError(f"{where}: .npy cannot be read ({error})") from error
     if vector.shape != (classes,):
@@ -156,11 +168,15 @@ def _vector(where: str, sample: Sample, classes: int) -> np.ndarray:
     return vector > 0
 
 
-def _member(where: str, sample: Sample, extension: str) -> str:
-    if extension not in sample.members:
-        raise InputError(f"{where}: no .{extension} member")
-    return decode_text(f"{where}: .{extension}", sample.members[extension])
+def _text(where: str, sample: TarSample, part: str) -> str:
+    return decode_text(f"{where}: .{part}", _member(where, sample, part))
 
 
-def _where(shard: str, sample: Sample) -> str:
+def _member(where: str, sample: TarSample, part: str) -> bytes:
+    if part not in sample.members:
+        raise InputError(f"{where}: no {part if part == IMAGE else f'.{part}'} member")
+    return sample.members[part]
+
+
+def _where(shard: str, sample: TarSample) -> str:
     return f"{shard}: sample {sample.key}"

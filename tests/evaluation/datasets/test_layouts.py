@@ -104,7 +104,8 @@ def test_hugging_faces_parquet_with_captions_over_files(tmp_path, noise_images):
         ({"image": [None], "caption": ["a"]}, r"row 0: column 'image' has no encoded image"),
         ({"image": [b"x"], "caption": [""]}, r"row 0: no caption"),
         ({"image": [b"x"], "label": [1]}, r"row 0: no name of class 0; give a column name, or classnames\.txt"),
-        ({"image": [b"x", b"y"], "label": ["a", "b"], "id": ["i", "i"]}, r"column 'id' has the same value twice"),
+        ({"image": [b"x"] * 2, "captions": [["a"], [None, ""]]}, r"row 1: no caption"),
+        ({"image": [b"x"] * 2, "captions": [["a"], None]}, r"row 1: no caption"),
         ({"image": [b"x", b"y"], "label": ["a", None]}, r"row 1: label None is not one of the 1"),
     ],
 )
@@ -166,6 +167,74 @@ def test_a_known_set_that_is_not_there_says_where_it_is_to_be_had(tmp_path, nois
         find_tasks(str(tmp_path), ["vtab/pets"])
     with pytest.raises(InputError, match="no task 'imagenet_real' there; get the images of imagenet1k"):
         find_tasks(str(tmp_path), ["imagenet_real"])
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        ([2, 1, 0], ("2", "1", "0")),
+        ([0, 0, 0], ("0", "0-1", "0-2")),
+        (["a", "a-1", "a"], ("a", "a-1", "a-2")),
+        ([None, 5, ""], ("0", "5", "2")),
+        ([1.5, None, 1.5], ("1.5", "1", "1.5-1")),
+        ([False, True, False], ("False", "True", "False-1")),
+    ],
+)
+def test_any_id_names_a_row_of_parquet_and_a_repeated_one_is_numbered(tmp_path, noise_images, ids, names):
+    columns = {"id": ids, "image": noise_images(3), "label": ["cat", "dog", "cat"]}
+    pq.write_table(pa.table(columns), tmp_path / "pets.parquet")
+    assert read_task(str(tmp_path / "pets.parquet")).ids == names
+
+
+def test_files_of_one_name_are_samples_of_their_own(tmp_path, noise_images):
+    rows = [{"image": {"bytes": image, "path": "image.jpg"}, "label": "cat"} for image in noise_images(3)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pets.parquet")
+    assert read_task(str(tmp_path / "pets.parquet")).ids == ("image.jpg", "image.jpg-1", "image.jpg-2")
+
+
+@pytest.mark.parametrize(
+    ("captions", "read"),
+    [
+        ([["a", None], ["b"]], (("a",), ("b",))),
+        ([[None, "a", " "], ["", "b", None]], (("a",), ("b",))),
+        (["a\n\nb", "c"], (("a", "b"), ("c",))),
+        ([["a\nb"], ["c", "c"]], (("a\nb",), ("c", "c"))),
+        ([[" a"], ["\u00e9", None, "\u2028c"]], ((" a",), ("\u00e9", "\u2028c"))),
+    ],
+)
+def test_what_is_null_or_blank_is_no_caption(tmp_path, noise_images, captions, read):
+    pq.write_table(pa.table({"image": noise_images(2), "captions": captions}), tmp_path / "pets.parquet")
+    task = read_task(str(tmp_path / "pets.parquet"))
+    assert isinstance(task, RetrievalTask)
+    assert task.captions == read
+
+
+def test_a_first_row_without_a_label_makes_no_retrieval_of_a_classification(tmp_path, noise_images):
+    pq.write_table(pa.table({"image": noise_images(2), "label": [None, "cat"]}), tmp_path / "pets.parquet")
+    with pytest.raises(InputError, match="row 0: label None is not one of the 1 classes"):
+        read_task(str(tmp_path / "pets.parquet"))
+
+
+def test_a_class_has_the_images_of_its_folders_within(tmp_path, noise_images):
+    images = noise_images(7)
+    places = ["cat/0.JPEG", "cat/a/1.png", "cat/a/b/2.PNG", "cat/.hidden/3.png", "cat/a/._4.png", "dog/5.tif"]
+    for place, image in zip(places, images, strict=False):
+        (tmp_path / "pets" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / place).write_bytes(image)
+    (tmp_path / "elsewhere.webp").write_bytes(images[6])
+    (tmp_path / "pets" / "dog" / "6.webp").symlink_to(tmp_path / "elsewhere.webp")
+    (tmp_path / "pets" / "__MACOSX").mkdir()
+    task = read_task(str(tmp_path / "pets"))
+    assert task.ids == ("cat/0.JPEG", "cat/a/1.png", "cat/a/b/2.PNG", "dog/5.tif", "dog/6.webp")
+    assert isinstance(task, ClassificationTask)
+    assert task.label_array().tolist() == [0, 0, 0, 1, 1]
+    assert [data for _, data in task.images()] == [*images[:3], *images[5:]]
+
+
+def test_a_folder_around_the_classes_is_no_class(tmp_path, noise_images, write_tree):
+    write_tree(tmp_path / "pets" / "images", {"cat": noise_images(1), "dog": noise_images(1)})
+    with pytest.raises(InputError, match=r"pets/images: the only folder, .* if these are the classes, move them up"):
+        read_task(str(tmp_path / "pets"))
 
 
 def npy_bytes(vector):

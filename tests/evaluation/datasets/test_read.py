@@ -90,7 +90,8 @@ def test_missing_tasks_are_named(tmp_path, write_task):
         ("test/nshards.txt", "3", "3 tar files expected, but 2.tar is missing"),
         ("test/nshards.txt", "1", "1 tar files expected, but 1.tar is beyond it"),
         ("dataset_type.txt", "video", "dataset_type.txt: 'video' is not a type of task"),
-        ("classnames.txt", "cat\n\ndog\n", "classnames.txt: line 2 is empty"),
+        ("classnames.txt", "\n \n", "classnames.txt: has no line of text"),
+        ("zeroshot_classification_templates.txt", "{c}\n\n{c}", "templates.txt: line 2 is empty"),
         (
             "classnames.txt",
             "cat\ndog",
@@ -121,10 +122,8 @@ def test_a_missing_file_is_named(zero_shot_folder, file):
         ([("a", {"png": b""})], "0.tar: sample a: no .txt member"),
         ([("a", {"png": b"", "txt": b" \n"})], "0.tar: sample a: .txt has no caption"),
         ([("a", {"png": b"", "txt": b"\xff"})], "0.tar: sample a: .txt is not UTF-8"),
-        (
-            [(key, {"png": b"", "txt": b"frog"}) for key in ("a", "b", "a")],
-            "0.tar: sample a: the key is duplicated",
-        ),
+        ([("a", {"png": b"", "json": b'["'})], "0.tar: sample a: .json cannot be read"),
+        ([("a", {"png": b"", "json": b'{"captions": [null, ""]}'})], "0.tar: sample a: .json has no caption"),
     ],
 )
 def test_a_bad_sample_is_refused_by_key(tmp_path, write_task, samples, message):

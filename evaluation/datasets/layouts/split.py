@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -27,14 +27,15 @@ class Split:
 def unique_ids(ids: Iterable[str]) -> tuple[str, ...]:
     """The ids, in order: one that an earlier sample has is followed by ``-`` and the least number that makes it new."""
     given = list(ids)
-    taken, used = set(given), set[str]()
+    taken = set(given)
+    numbers: dict[str, Iterator[int]] = {}
     unique = []
     for id_ in given:
         own = id_
-        if id_ in used:
-            own = next(new for new in (f"{id_}-{number}" for number in count(1)) if new not in taken)
-        taken.add(own)
-        used.add(own)
+        if id_ in numbers:
+            own = next(new for new in (f"{id_}-{number}" for number in numbers[id_]) if new not in taken)
+            taken.add(own)
+        numbers.setdefault(id_, count(1))
         unique.append(own)
     return tuple(unique)
 

@@ -175,7 +175,7 @@ def test_a_known_set_that_is_not_there_says_where_it_is_to_be_had(tmp_path, nois
         ([2, 1, 0], ("2", "1", "0")),
         ([0, 0, 0], ("0", "0-1", "0-2")),
         (["a", "a-1", "a"], ("a", "a-1", "a-2")),
-        ([None, 5, ""], ("0", "5", "2")),
+        ([None, "5", ""], ("0", "5", "2")),
         ([1.5, None, 1.5], ("1.5", "1", "1.5-1")),
         ([False, True, False], ("False", "True", "False-1")),
     ],

@@ -77,21 +77,49 @@ def test_slices_read_the_rows_that_they_name(tmp_path_factory, data, rows, group
 
 
 def test_a_folder_is_read_in_name_order(tmp_path):
-    for name in ("b", "a", "c"):
-        write(tmp_path / f"{name}.parquet", {"url": [name], "caption": [name]})
+    for name in ("b", "a", "c.PARQUET"):
+        write(tmp_path / (name if "." in name else f"{name}.parquet"), {"url": [name], "caption": [name]})
     (tmp_path / "notes.txt").write_text("not a table")
-    assert read(parquet_files(str(tmp_path)))["url"].to_pylist() == ["a", "b", "c"]
+    assert read(parquet_files(str(tmp_path)))["url"].to_pylist() == ["a", "b", "c.PARQUET"]
 
 
-def test_files_of_different_columns_are_no_table(tmp_path):
-    one = write(tmp_path / "a.parquet", {"url": ["u"], "caption": ["c"]})
-    other = write(tmp_path / "b.parquet", {"url": ["u"], "caption": ["c"], "more": [1]})
-    with pytest.raises(InputError, match=r"b\.parquet: its columns .* differ from those of .*a\.parquet"):
-        open_pairs([one, other])
+UIDS = [bytes(range(16)), b"\xff" * 16]
+BINARY_UIDS = (
+    pa.array(UIDS, pa.binary(16)),
+    pa.array(UIDS, pa.binary()),
+    pa.array(UIDS, pa.large_binary()),
+    pa.array(UIDS, pa.binary_view()),
+    pa.ExtensionArray.from_storage(pa.uuid(), pa.array(UIDS, pa.binary(16))),
+    pa.array([uid.hex().encode() for uid in UIDS]),
+)
+
+
+@pytest.mark.parametrize("uids", BINARY_UIDS, ids=lambda uids: str(uids.type))
+def test_uids_of_16_bytes_are_their_hex_digits(tmp_path, uids):
+    rows = read([write(tmp_path / "t.parquet", {"uid": uids, "url": ["u"] * 2, "caption": ["c"] * 2})])
+    assert rows["uid"].to_pylist() == [uid.hex() for uid in UIDS]
+
+
+@pytest.mark.parametrize("uids", [[None, b"x" * 16], [b"x" * 15, b"x" * 16], [b"x" * 17] * 2, [b"", None]])
+def test_uids_of_other_bytes_are_named_by_row(tmp_path, uids):
+    path = write(tmp_path / "t.parquet", {"uid": pa.array(uids), "url": ["u"] * 2, "caption": ["c"] * 2})
+    with pytest.raises(InputError, match=r"t\.parquet: row 1: uid .* is not 32 hex digits"):
+        read([path])
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None])
+@pytest.mark.parametrize("dtype", [pa.float16(), pa.float32(), pa.float64()])
+def test_a_caption_that_pandas_left_as_nan_is_missing(tmp_path, missing, dtype):
+    captions = pa.array([missing, 1.5], dtype, from_pandas=False)
+    rows = read([write(tmp_path / "t.parquet", {"url": ["u"] * 2, "caption": captions})])
+    assert rows["caption"].to_pylist() == ["", "1.5"]
 
 
 def test_an_empty_folder_or_table_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no \.parquet file"):
+    with pytest.raises(InputError, match=r"no \.parquet file in this folder$"):
+        parquet_files(str(tmp_path))
+    (tmp_path / "part-0.csv.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"no \.parquet file in this folder; it has part-0\.csv\.gz: give one file"):
         parquet_files(str(tmp_path))
     empty = pa.table({"url": pa.array([], pa.string()), "caption": pa.array([], pa.string())})
     pq.write_table(empty, tmp_path / "t.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 
@@ -50,6 +51,37 @@ def test_a_csv_of_another_hand_is_read_as_it_is_meant(rows_of, web, tmp_path):
     assert [row["status"] for row in rows] == ["success", "success"]
     assert [row["caption"] for row in rows] == ['two\r\nlines, "quoted"', "NUL\0NUL"]
     assert [row["n"] for row in rows] == ["1", ""]
+
+
+def test_a_published_tsv_has_neither_header_nor_quoting(rows_of, web, tmp_path):
+    content = gzip.compress(f'"Hello" said Bob\t{web}/a.png\n"whole"\t{web}/b.png\n'.encode())
+    (tmp_path / "train.tsv.gz").write_bytes(content)
+    rows = rows_of(tmp_path / "train.tsv.gz", "--columns", "caption,url")
+    assert [(row["caption"], row["status"]) for row in rows] == [
+        ('"Hello" said Bob', "success"),
+        ('"whole"', "success"),
+    ]
+
+
+def test_parts_of_unlike_types_and_columns_that_json_lacks_are_carried(rows_of, web, tmp_path):
+    (tmp_path / "parts").mkdir()
+    first = {"caption": ["c"], "url": [f"{web}/a.png"], "n": [640], "far": pa.array([10**8], pa.date32())}
+    second = {
+        "url": pa.array([f"{web}/b.png"], pa.large_string()),
+        "caption": ["d"],
+        "n": pa.array([None], pa.float64()),
+        "mars": pa.array([1], pa.timestamp("us", "Mars/Phobos")),
+        "raw": [b"\xff\0"],
+        "box": pa.array([[1, 2]], pa.list_(pa.int64(), 2)),
+    }
+    parquet(tmp_path / "parts", first, "a.parquet")
+    parquet(tmp_path / "parts", second, "b.parquet")
+    rows_of(tmp_path / "parts")
+    one, two = iter_samples(str(tmp_path / "shards" / "00000.tar"))
+    wanted = {"n": 640.0, "far": "<value out of range: 100000000>", "mars": None, "raw": None, "box": None}
+    assert {name: one.metadata[name] for name in wanted} == wanted
+    wanted = {"n": None, "far": None, "mars": "1970-01-01 00:00:00.000001Z", "raw": "ff00", "box": [1, 2]}
+    assert {name: two.metadata[name] for name in wanted} == wanted
 
 
 def test_a_caption_of_two_megabytes_is_carried_whole(rows_of, web, tmp_path):

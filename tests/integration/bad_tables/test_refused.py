@@ -123,7 +123,9 @@ def test_a_folder_of_tables_that_differ_is_refused(download, tmp_path):
     (tmp_path / "parts").mkdir()
     parquet(tmp_path / "parts", {"url": ["u"], "caption": ["c"], "n": [1]}, "a.parquet")
     other = parquet(tmp_path / "parts", {"url": ["u"], "caption": ["c"], "n": ["1"]}, "b.parquet")
-    one_line_about(download(tmp_path / "parts"), other, "its columns or their types differ from those of .*a.parquet")
+    one_line_about(download(tmp_path / "parts"), other, "column 'n' is string, but int64 in .*a.parquet; cast it")
     other.unlink()
     (tmp_path / "parts" / "a.parquet").rename(tmp_path / "parts" / "a.txt")
-    one_line_about(download(tmp_path / "parts"), tmp_path / "parts", "no .parquet file in this folder")
+    one_line_about(
+        download(tmp_path / "parts"), tmp_path / "parts", "no .parquet file in this folder; it has a.txt: give one"
+    )

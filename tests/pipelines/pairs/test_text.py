@@ -90,3 +90,44 @@ def test_a_byte_order_mark_and_blank_lines_are_no_rows(tmp_path):
     assert convert(tmp_path, "t.csv", "\ufeffurl,caption\n\na,b\n\n") == [{"url": "a", "caption": "b"}]
     line = json.dumps({"url": "a", "caption": "b"})
     assert convert(tmp_path, "t.jsonl", f"\ufeff{line}\n\n") == [{"url": "a", "caption": "b"}]
+
+
+HEADERLESS = [
+    ("t.tsv", "a cat\thttp://x/1\nb\thttp://x/2\n", ("caption", "url")),
+    ("t.tsv", "http://x/1\ta cat\nhttp://x/2\tb", ("url", "caption")),
+    ("t.csv", 'http://x/1,a cat\nhttp://x/2,"b"\n', ("URL", "TEXT")),
+    ("t.tsv", "\ufeffa cat\thttp://x/1\r\nb\thttp://x/2\r\n", ("caption", "url")),
+    ("t.tsv", "caption\turl\na cat\thttp://x/1\nb\thttp://x/2\n", ("caption", "url")),
+    ("t.csv", "CAPTION,URL\na cat,http://x/1\nb,http://x/2\n", ("caption", "url")),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "columns"), HEADERLESS)
+def test_a_table_without_header_has_the_names_that_it_is_given(tmp_path, name, content, columns):
+    got = convert(tmp_path, name, content, columns)
+    assert [{key.lower(): value for key, value in row.items()} for row in got] == [
+        {key.lower(): value for key, value in zip(columns, row, strict=True)}
+        for row in (
+            [("a cat", "http://x/1"), ("b", "http://x/2")]
+            if columns[0] == "caption"
+            else [("http://x/1", "a cat"), ("http://x/2", "b")]
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "reason"),
+    [
+        ("a cat\thttp://x/1\n", (), r"its first line has a URL, so it has no header; name its columns with `columns`"),
+        ("HTTPS://x/1\ta\n", (), "its first line has a URL"),
+        ("a\thttp://x/1\n", ("caption",), r"its first line has 2 columns; `columns` names 1"),
+        ("a\thttp://x/1\n", ("a", "b", "c"), r"its first line has 2 columns; `columns` names 3"),
+        ("a\thttp://x/1\n", ("title", "url"), "column 'caption' is missing"),
+        ("a\thttp://x/1\n", ("url", "url"), "two columns would be named 'url'"),
+        ("a\thttp://x/1\nb\n", ("caption", "url"), r"Row #2: Expected 2 columns, got 1: b$"),
+        (b"a\thttp://x/1\n\xff\tc\n", ("caption", "url"), r"Row #2: .*UTF8"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(tmp_path, content, columns, reason):
+    with pytest.raises(InputError, match=rf"t\.tsv: .*{reason}"):
+        convert(tmp_path, "t.tsv", content, columns)

@@ -16,7 +16,7 @@ def parts(folder, *tables):
     return [write(folder / f"{number}.parquet", {**pairs, **table}) for number, table in enumerate(tables)]
 
 
-# (the column in each part, its type in the whole, its values): as pandas, polars and Spark leave the parts of one table.
+# As pandas, polars and Spark leave the parts of a table: (the column in each, its type in the whole, its values).
 UNLIKE = {
     "nothing, then words": (pa.nulls(1), pa.array(["cc0"]), pa.string(), [None, "cc0"]),
     "words, then long words": (pa.array(["a"]), pa.array(["b"], pa.large_string()), pa.large_string(), ["a", "b"]),

@@ -54,7 +54,8 @@ def has_quoted_fields(path: str, form: TextFormat) -> bool:
 
     They are where each field that has a quote is quoted as RFC 4180 says, from the first line to the last, and
     something shows that it was done on purpose: all fields of the first line are quoted, a quote within a field is
-    doubled, or without quoting a line would have fewer or more fields than the first. Otherwise they are characters.
+    doubled, or without quoting a line would have fewer or more fields than the first. Otherwise they are characters,
+    and so they are where lines that have as many fields as the first would become one row.
     """
     is_meant = False
     with open_text(path, form.compression) as stream:
@@ -63,10 +64,11 @@ def has_quoted_fields(path: str, form: TextFormat) -> bool:
         for line in chain([first], lines):
             if '"' in line:
                 row = _whole_row(line, lines)
-                if not _ROW.fullmatch(row):
+                parts = row.split("\n")
+                fits = all(part.count("\t") == first.count("\t") for part in parts)
+                if not _ROW.fullmatch(row) or (fits and len(parts) > 1):
                     return False
-                is_first = line is first and bool(_ALL_QUOTED_ROW.fullmatch(row))
-                is_meant |= is_first or _needs_quotes(row, first.count("\t"))
+                is_meant |= not fits or _has_doubled(row) or (line is first and bool(_ALL_QUOTED_ROW.fullmatch(row)))
     return is_meant
 
 
@@ -80,10 +82,9 @@ def _whole_row(line: str, following: Iterator[str]) -> str:
     return "".join(row).rstrip("\r\n")
 
 
-def _needs_quotes(row: str, tabs: int) -> bool:
-    """Whether a well quoted row has a quote within a field, or a line of other than ``tabs`` tabs."""
-    has_doubled = any('""' in quoted[1:-1] for quoted in re.findall(_QUOTED, row))
-    return has_doubled or any(line.count("\t") != tabs for line in row.split("\n"))
+def _has_doubled(row: str) -> bool:
+    """Whether a field of a well quoted row has a quote within."""
+    return any('""' in quoted[1:-1] for quoted in re.findall(_QUOTED, row))
 
 
 def _check_row(row: list[str], following: Iterator[str], delimiter: str) -> None:

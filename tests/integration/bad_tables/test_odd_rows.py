@@ -57,10 +57,8 @@ def test_a_published_tsv_has_neither_header_nor_quoting(rows_of, web, tmp_path):
     content = gzip.compress(f'"Hello" said Bob\t{web}/a.png\n"whole"\t{web}/b.png\n'.encode())
     (tmp_path / "train.tsv.gz").write_bytes(content)
     rows = rows_of(tmp_path / "train.tsv.gz", "--columns", "caption,url")
-    assert [(row["caption"], row["status"]) for row in rows] == [
-        ('"Hello" said Bob', "success"),
-        ('"whole"', "success"),
-    ]
+    assert [row["caption"] for row in rows] == ['"Hello" said Bob', '"whole"']
+    assert [row["status"] for row in rows] == ["success"] * 2
 
 
 def test_parts_of_unlike_types_and_columns_that_json_lacks_are_carried(rows_of, web, tmp_path):

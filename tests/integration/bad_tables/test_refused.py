@@ -126,6 +126,4 @@ def test_a_folder_of_tables_that_differ_is_refused(download, tmp_path):
     one_line_about(download(tmp_path / "parts"), other, "column 'n' is string, but int64 in .*a.parquet; cast it")
     other.unlink()
     (tmp_path / "parts" / "a.parquet").rename(tmp_path / "parts" / "a.txt")
-    one_line_about(
-        download(tmp_path / "parts"), tmp_path / "parts", "no .parquet file in this folder; it has a.txt: give one"
-    )
+    one_line_about(download(tmp_path / "parts"), tmp_path / "parts", "no .parquet file in this folder; it has a.txt")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -152,6 +153,26 @@ def test_what_is_wrong_with_a_task_stops_that_task_alone(
     (tmp_path / "fixed" / "test" / "0.tar").replace(root / "wds_undecodable" / "test" / "0.tar")
     assert "3 of 7 tasks failed" in command(*arguments).err
     assert [row["key"] for row in rows_of(tmp_path / "out")] == ["drawn", "things", "truncated", "undecodable"]
+
+
+def test_no_fault_of_a_task_is_more_than_that_tasks(
+    tmp_path, model_folder, data, noise_images, write_zero_shot, command
+):
+    """Two folders of one task, a column of another kind than it should be, and an image that is no bytes."""
+    root = Path(data)
+    for name in ("wds_twin", "wds_twin_test"):
+        write_zero_shot(root / name, noise_images(2), [0, 1], NAMES)
+    for name, captions in (("numbers", [1, 2]), ("nested", [[["a"]], [["b"]]]), ("structs", [{"a": 1}, {"a": 2}])):
+        pq.write_table(pa.table({"image": noise_images(2), "captions": captions}), root / f"{name}.parquet")
+    pq.write_table(pa.table({"image": [1, 2], "label": ["a", "b"]}), root / "integers.parquet")
+    pq.write_table(pa.table({"image": noise_images(2), "label": [[0], [1]]}), root / "lists.parquet")
+    ended = command("evaluate", "--model", model_folder, "--data", data, "--out", tmp_path / "out")
+    assert (ended.status, [row["key"] for row in rows_of(tmp_path / "out")]) == (1, ["drawn", "things"])
+    *_, last = ended.err.splitlines()
+    assert "6 of 8 tasks failed" in last
+    assert all(name in last for name in ("twin", "numbers", "nested", "structs", "integers", "lists"))
+    assert "wds_twin and wds_twin_test are one task; remove one" in ended.err
+    assert "Traceback" not in ended.err
 
 
 def test_one_set_of_features_serves_every_question_and_evaluation(tmp_path, model_folder, data):

@@ -146,3 +146,10 @@ def test_a_wrong_line_of_a_list_is_named(tmp_path: Path, line: str) -> None:
     path.write_text(f"{1:032x}\n{line}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"uids\.txt: line 2: .* is not a uid"):
         read_subset(str(path))
+
+
+@given(raw_uids)
+def test_a_parquet_of_16_bytes_a_uid_is_a_subset(tmp_path_factory, uids: list[bytes]) -> None:
+    path = tmp_path_factory.mktemp("subset") / "subset.parquet"
+    pq.write_table(pa.table({"uid": pa.array(uids, pa.binary(16))}), path)
+    assert as_raw(read_subset(str(path))).tobytes() == b"".join(sorted(uids))

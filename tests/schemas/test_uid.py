@@ -40,6 +40,22 @@ def test_bytes_and_strings_are_inverse(uids):
     assert (uid.uid_bytes(pa.chunked_array([pa.array(["0" * 32, *uids]).slice(1)])) == raw).all()
 
 
+@given(st.lists(st.none() | st.binary(min_size=16, max_size=16)))
+def test_16_bytes_are_their_hex_digits(raw):
+    texts = [value and value.hex() for value in raw]
+    for dtype in (pa.binary(16), pa.binary(), pa.large_binary(), pa.binary_view()):
+        column = pa.array(raw, dtype)
+        assert uid.uid_text(column).to_pylist() == texts
+        assert uid.uid_text(pa.chunked_array([column, column.slice(len(raw))])).to_pylist() == texts
+        if None not in raw:
+            assert uid.uid_bytes(column).tobytes() == b"".join(raw)
+
+
+@pytest.mark.parametrize("column", [["a"], [None, 5], [b"x" * 15, b"x" * 16], [b"x" * 32], [1.5], [[1]]])
+def test_any_other_column_is_left_as_it_is(column):
+    assert uid.uid_text(pa.array(column)).equals(pa.array(column))
+
+
 @pytest.mark.parametrize("column", [["0" * 31], ["0" * 33, "0" * 31], ["g" * 32], [None], [7], ["0" * 32, None], []])
 def test_what_is_no_uid_has_no_bytes(column):
     with pytest.raises(ValueError, match="digit"):

@@ -127,10 +127,11 @@ def _classnames(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     if isinstance(labelled[0]["label"], str):
         return tuple(sorted({row["label"] for row in labelled}))
     names = {row["label"]: row["name"] for row in labelled if row["name"] is not None}
-    for place in range(len(names)):
+    count = len({row["label"] for row in labelled})
+    for place in range(count):
         if not isinstance(names.get(place), str):
             raise InputError(f"{rows[0]['where']}: no name of class {place}; give a column name, or classnames.txt")
-    return tuple(names[place] for place in range(len(names)))
+    return tuple(names[place] for place in range(count))
 
 
 def _label(row: dict[str, Any], places: Any) -> int:

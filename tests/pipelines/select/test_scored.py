@@ -47,6 +47,33 @@ def test_every_type_of_score_and_uid_is_read_as_the_same(tmp_path: Path, kind: p
     assert [uid for rows in read for uid in rows.uids.to_pylist()] == UIDS
 
 
+RAW = [bytes.fromhex(uid) for uid in UIDS]
+BINARY = (
+    pa.array(RAW, pa.binary(16)),
+    pa.array(RAW, pa.binary()),
+    pa.array(RAW, pa.large_binary()),
+    pa.array(RAW, pa.binary_view()),
+    pa.ExtensionArray.from_storage(pa.uuid(), pa.array(RAW, pa.binary(16))),
+)
+
+
+@pytest.mark.parametrize("uids", BINARY, ids=lambda uids: str(uids.type))
+def test_uids_of_16_bytes_are_read_in_scores_and_next_to_them(tmp_path: Path, uids: pa.Array) -> None:
+    path = write(tmp_path / "scores" / "a.parquet", uid=uids, similarity=[0.1] * 10)
+    reasons = ["dull", *[None] * 9]
+    write(tmp_path / "filters" / "a.parquet", uid=uids, reject_reason=reasons)
+    read = list(Sources(filters=str(tmp_path / "filters")).read(path))
+    assert [uid for rows in read for uid in rows.uids.to_pylist()] == UIDS
+    assert [reason for rows in read for reason in rows.reject_reason.to_pylist()] == reasons
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"x" * 15, b"x" * 17, b"\xff" * 32])
+def test_what_is_no_uid_of_16_bytes_is_named(tmp_path: Path, raw: bytes | None) -> None:
+    path = write(tmp_path / "a.parquet", uid=pa.array([b"x" * 16, raw]), similarity=[0.1, 0.2])
+    with pytest.raises(InputError, match=r"a\.parquet: .*uids? .*32 hex digits"):
+        list(Sources().read(path))
+
+
 def test_a_row_that_is_not_eligible_may_have_no_score(tmp_path: Path) -> None:
     columns = {"similarity": pa.array([0.1, None, 0.3]), "status": ["ok", "lost", "ok"]}
     path = write(tmp_path / "a.parquet", uid=UIDS[:3], **columns)

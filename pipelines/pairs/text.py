@@ -112,7 +112,9 @@ def _iter_csv(table: TextTable, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 def _parse_options(table: TextTable) -> pa_csv.ParseOptions:
     quote = '"' if table.is_quoted else False
-    return pa_csv.ParseOptions(DELIMITERS[table.form.kind], quote_char=quote, newlines_in_values=table.is_quoted)
+    return pa_csv.ParseOptions(
+        delimiter=DELIMITERS[table.form.kind], quote_char=quote, newlines_in_values=table.is_quoted
+    )
 
 
 def _json_names(path: str, form: TextFormat) -> list[str]:

@@ -142,9 +142,10 @@ def _shared(kind: str, dtypes: Sequence[pa.DataType]) -> pa.DataType:
     if kind == "number":
         return _shared_number(dtypes)
     if kind == "list":
-        inner = common_type([dtype.value_type for dtype in dtypes])
+        values = [dtype.value_type for dtype in dtypes]
+        inner = common_type(values)
         # Arrow casts a list's values where it casts them alone; what is text by way of Python it does not.
-        if inner is not None and (inner != TEXT or all(kind_of(dtype.value_type) == "text" for dtype in dtypes)):
+        if inner is not None and (inner != TEXT or {kind_of(value) for value in values} <= {"text", "null"}):
             return pa.list_(inner)
     return TEXT
 

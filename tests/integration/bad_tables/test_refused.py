@@ -127,3 +127,17 @@ def test_a_folder_of_tables_that_differ_is_refused(download, tmp_path):
     other.unlink()
     (tmp_path / "parts" / "a.parquet").rename(tmp_path / "parts" / "a.txt")
     one_line_about(download(tmp_path / "parts"), tmp_path / "parts", "no .parquet file in this folder; it has a.txt")
+
+
+@pytest.mark.parametrize("name", ["pairs.parquet", "pairs.jsonl"])
+def test_names_for_columns_that_have_names_are_refused(download, tmp_path, name):
+    path = parquet(tmp_path, {"url": [NOBODY], "caption": ["c"]})
+    if name.endswith(".jsonl"):
+        path = text(tmp_path, name, '{"url": "a", "caption": "b"}\n')
+    ended = download(path, "--columns", "caption,url")
+    one_line_about(ended, path, "its columns have names; --columns is for a CSV or TSV that has no header")
+
+
+def test_a_list_of_urls_says_that_it_has_no_captions(download, tmp_path):
+    path = text(tmp_path, "urls.txt", f"{NOBODY}\n")
+    one_line_about(download(path), path, "a list of URLs has no captions; .* a header or --columns")

@@ -52,19 +52,25 @@ def _lines(stream: IO[bytes]) -> Iterator[Any]:
 def _values(stream: IO[bytes]) -> Iterator[Any]:
     """The values of one array, or those that stand one after another."""
     text = _Text(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
-    is_array = text.next_char() == "["
-    if is_array:
-        text.skip()
-        if text.next_char() == "]":
-            text.skip()
-            is_array = False
+    if text.next_char() == "[":
+        yield from _items(text)
     while text.next_char():
         yield text.value()
-        if is_array:
-            if text.next_char() not in (",", "]"):
-                raise ValueError("the array does not go on after the object before it")
-            is_array = text.next_char() == ","
-            text.skip()
+
+
+def _items(text: _Text) -> Iterator[Any]:
+    """The values of the array that begins with the next character."""
+    text.skip()
+    if text.next_char() == "]":
+        text.skip()
+        return
+    mark = ","
+    while mark == ",":
+        yield text.value()
+        mark = text.next_char()
+        if mark not in (",", "]"):
+            raise ValueError("the array does not go on after the object before it")
+        text.skip()
 
 
 class _Text:
@@ -89,6 +95,7 @@ class _Text:
 
     def value(self) -> Any:
         """Use up the JSON value that begins with the next character."""
+        self.next_char()
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)

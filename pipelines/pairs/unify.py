@@ -76,9 +76,7 @@ def _unlike(parts: Sequence[Part], name: str) -> InputError:
     typed = [(path, dtype) for path, dtype in typed if not pa.types.is_null(dtype)]
     first, dtype = typed[0]
     path, other = next((path, other) for path, other in typed if kind_of(other) != kind_of(dtype))
-    return InputError(
-        f"{path}: column {name!r} is {other}, but {dtype} in {first}; cast one of them, or drop the column"
-    )
+    return InputError(f"{path}: column {name!r} is {other}, but {dtype} in {first}; cast it in one of them, or drop it")
 
 
 def _is_exact(part: Part, name: str, target: pa.DataType) -> bool:

@@ -131,6 +131,7 @@ def open_pairs(paths: Sequence[str], boxes: str | None = None, sha256: bool = Fa
     if not groups:
         raise InputError(f"{paths[0]}: the table has no rows")
     carried = carried_types(parts, [name for name, _ in columns.extra])
+    _check_types(carried, columns, paths[0])
     return PairsTable(replace(columns, carried=carried), tuple(groups))
 
 

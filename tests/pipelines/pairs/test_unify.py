@@ -74,6 +74,29 @@ def test_a_column_that_some_parts_lack_is_null_there(tmp_path):
     assert rows["m"].to_pylist() == [None, None, ["x"]]
 
 
+def test_uids_and_captions_may_have_another_type_in_each_part(tmp_path):
+    raw = bytes(range(16))
+    columns = [
+        {"uid": [raw.hex()], "caption": ["a"]},
+        {"uid": pa.array([raw], pa.binary(16)), "caption": pa.array(["a"], pa.large_string())},
+        {"uid": pa.array([raw]), "caption": pa.array(["a"]).dictionary_encode()},
+        {"uid": pa.array([raw.hex()], pa.string_view()), "caption": [b"a"]},
+        {"uid": [raw.hex()], "caption": pa.nulls(1)},
+        {"uid": [raw.hex()], "caption": pa.array([float("nan")])},
+    ]
+    rows = read(parts(tmp_path, *columns))
+    assert rows["uid"].to_pylist() == [raw.hex()] * 6
+    assert rows["caption"].to_pylist() == ["a", "a", "a", "a", "", ""]
+
+
+def test_boxes_must_be_boxes_in_the_whole_table(tmp_path):
+    exact = parts(tmp_path, {"faces": pa.array([[[0, 0, 1, 1]]])}, {"faces": [[[0.5] * 4]]}, {"faces": pa.nulls(1)})
+    assert read(exact, boxes="faces")["faces"].to_pylist() == [[[0.0, 0.0, 1.0, 1.0]], [[0.5] * 4], None]
+    inexact = parts(tmp_path, {"faces": pa.array([[[2**60]]])}, {"faces": [[[0.5] * 4]]})
+    with pytest.raises(InputError, match="`bbox_col` 'faces' is string, not a list of lists of numbers"):
+        read(inexact, boxes="faces")
+
+
 def test_hashes_that_some_parts_lack_are_not_verified_there(tmp_path):
     paths = parts(tmp_path, {"sha256": ["ab" * 32]}, {}, {"sha256": pa.nulls(1)})
     assert read(paths, sha256=True)["source_sha256"].to_pylist() == ["ab" * 32, None, None]

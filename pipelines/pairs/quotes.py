@@ -53,23 +53,24 @@ def has_quoted_fields(path: str, form: TextFormat) -> bool:
     """Whether the quotes of a TSV are quoting.
 
     They are where each field that has a quote is quoted as RFC 4180 says, from the first line to the last, and
-    something shows that it was done on purpose: all fields of the first line are quoted, a quote within a field is
-    doubled, or without quoting a line would have fewer or more fields than the first. Otherwise they are characters,
-    and so they are where lines that have as many fields as the first would become one row.
+    something shows that it was done on purpose: all fields of the first line are quoted; or a quote within a field is
+    doubled, or without quoting a line would have fewer or more fields than the first, and nowhere would lines that have
+    as many become one row. Otherwise they are characters.
     """
-    is_meant = False
+    is_header_quoted = is_meant = False
     with open_text(path, form.compression) as stream:
         lines = io.TextIOWrapper(stream, "latin-1", newline="")
         first = next(lines, "").removeprefix(_LATIN1_BOM)
         for line in chain([first], lines):
             if '"' in line:
                 row = _whole_row(line, lines)
+                is_header_quoted |= line is first and bool(_ALL_QUOTED_ROW.fullmatch(row))
                 parts = row.split("\n")
                 fits = all(part.count("\t") == first.count("\t") for part in parts)
-                if not _ROW.fullmatch(row) or (fits and len(parts) > 1):
+                if not _ROW.fullmatch(row) or (fits and len(parts) > 1 and not is_header_quoted):
                     return False
-                is_meant |= not fits or _has_doubled(row) or (line is first and bool(_ALL_QUOTED_ROW.fullmatch(row)))
-    return is_meant
+                is_meant |= not fits or _has_doubled(row)
+    return is_meant or is_header_quoted
 
 
 def _whole_row(line: str, following: Iterator[str]) -> str:

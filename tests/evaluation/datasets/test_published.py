@@ -157,7 +157,7 @@ def test_members_are_samples_however_they_are_named(tmp_path, naming):
                 tar.addfile(info, io.BytesIO(data))
     read = read_split(str(folder), "test")
     assert read.samples.ids == ids
-    kept = [place for place, (image, _) in enumerate(pairs) if not image.startswith(".")]
+    kept = [place for place, (image, _) in enumerate(pairs) if not image.startswith("._")]
     assert [data for _, data in read.samples.stream(0, len(ids))] == [f"image {place}".encode() for place in kept]
 
 

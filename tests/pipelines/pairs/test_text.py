@@ -123,7 +123,7 @@ def test_a_table_without_header_has_the_names_that_it_is_given(tmp_path, name, c
         ("a\thttp://x/1\n", ("caption",), r"its first line has 2 columns; `columns` names 1"),
         ("a\thttp://x/1\n", ("a", "b", "c"), r"its first line has 2 columns; `columns` names 3"),
         ("a\thttp://x/1\n", ("title", "url"), "column 'caption' is missing"),
-        ("a\thttp://x/1\n", ("url", "url"), "two columns would be named 'url'"),
+        ("a\thttp://x/1\tb\n", ("url", "url", "alt"), "two columns would be named 'url'"),
         ("a\thttp://x/1\nb\n", ("caption", "url"), r"Row #2: Expected 2 columns, got 1: b$"),
         (b"a\thttp://x/1\n\xff\tc\n", ("caption", "url"), r"Row #2: .*UTF8"),
     ],

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipsieve.pipelines.quickstart.web import Page, serve
+from clipsieve.schemas.values import python_rows
 from tests.integration.bad_tables.files import PICTURE
 
 ONE_PROCESS = ("--", "--runner=FnApiRunner")
@@ -38,8 +39,7 @@ def rows_of(download: Callable, web: str, tmp_path: Path) -> Callable:
         host = web.removeprefix("http://")
         ended = download(table, "--allow-host", host, "--attempts", "1", "--no-robots-txt", *flags)
         assert ended.status == 0, ended.err
-        return [
-            row for path in sorted((tmp_path / "shards").glob("*.parquet")) for row in pq.read_table(path).to_pylist()
-        ]
+        tables = [pq.read_table(path) for path in sorted((tmp_path / "shards").glob("*.parquet"))]
+        return [row for table in tables for row in python_rows(table)]
 
     return run

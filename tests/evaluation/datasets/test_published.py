@@ -57,7 +57,7 @@ def write_published(folder, known, extension, label=lambda number: {"cls": str(n
         write_texts(folder, classnames="\n".join(names) + "\n", zeroshot_classification_templates=TEMPLATES)
     write_texts(folder / "test", nshards="2\n")
     for shard in range(2):
-        members = {}
+        members: dict[str, bytes] = {}
         for place in (2 * shard, 2 * shard + 1):
             own = (
                 {"txt": f"caption {place}\nanother of {place}".encode()}
@@ -88,7 +88,7 @@ def test_a_set_of_the_catalogue_is_read_as_the_hub_has_it(tmp_path, known, exten
 
 
 # What folders on the Hub, or exports by other tools, have otherwise: (texts, a label's members, the names).
-QUIRKS = {
+QUIRKS: dict[str, tuple[dict[str, str | bytes], dict[str, bytes], tuple[str, ...]]] = {
     "a byte order mark": ({"classnames": b"\xef\xbb\xbfcat\ndog\n"}, {"cls": b"1"}, ("cat", "dog")),
     "Windows' line ends": (
         {"classnames": "cat\r\ndog\r\n", "test/nshards": "1\r\n"},
@@ -118,7 +118,7 @@ def test_a_published_folders_texts_are_read_as_they_are(tmp_path, quirk):
     texts, label, names = QUIRKS[quirk]
     folder = tmp_path / "wds_pets"
     write_texts(folder / "test", nshards="1\n")
-    write_texts(folder, **{"zeroshot_classification_templates": b"\xef\xbb\xbfa {c}\n\n", **texts})
+    write_texts(folder, zeroshot_classification_templates=b"\xef\xbb\xbfa {c}\n\n", **texts)
     members = {f"s0000000.{name}": data for name, data in label.items()}
     write_tar(folder / "test" / "0.tar", members | {"s0000000.webp": image_bytes("WEBP")})
     read = read_split(str(folder), "test")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +19,7 @@ def parts(folder, *tables):
 
 
 # As pandas, polars and Spark leave the parts of a table: (the column in each, its type in the whole, its values).
-UNLIKE = {
+UNLIKE: dict[str, tuple[Any, ...]] = {
     "nothing, then words": (pa.nulls(1), pa.array(["cc0"]), pa.string(), [None, "cc0"]),
     "words, then long words": (pa.array(["a"]), pa.array(["b"], pa.large_string()), pa.large_string(), ["a", "b"]),
     "categories, then words": (pa.array(["en"]).dictionary_encode(), pa.array(["fr"]), pa.string(), ["en", "fr"]),

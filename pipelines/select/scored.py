@@ -146,7 +146,10 @@ class _Beside:
 
 def _uids(column: pa.Array, path: str, first_row: int) -> pa.Array:
     """A column as uids string[N]; one that is not 32 lower-case hex digits is refused."""
-    uids = column.cast(pa.string())
+    try:
+        uids = column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"{path}: column 'uid' is {column.type}; uids are 32 hex digits, or 16 bytes") from error
     try:
         is_sound = uid_array(uid_bytes(uids)).equals(uids)
     except ValueError:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.pairs.types import TEXT, carry, common_type
+from clipsieve.pipelines.pairs.types import TEXT, carry, common_type, is_rounding
 from clipsieve.schemas.values import python_values
 
 TENSOR = pa.fixed_shape_tensor(pa.int32(), [2])
@@ -181,6 +181,8 @@ scalars = st.sampled_from(
 def test_numbers_of_any_types_keep_their_values(cells):
     dtype = common_type([dtype for dtype, _ in cells])
     assert dtype is not None
+    if any(is_rounding(own, dtype) for own, _ in cells):
+        dtype = TEXT  # as where no footer says that none is rounded
     for own, value in cells:
         (carried,) = carry(pa.array([value], own), dtype).to_pylist()
         exact = None if value is None else decimal.Decimal(str(value))

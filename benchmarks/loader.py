@@ -24,7 +24,7 @@ from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Row, clocked, compare
 from clipsieve.schemas.images import decode_image
 from clipsieve.schemas.options import TrainOptions
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.tokenizer import tokenizer_for
 from clipsieve.training.data.images import image_stages
 from clipsieve.training.data.loader import PairReader, load_batches, normalise
@@ -61,7 +61,7 @@ def _clipsieve(shards: Path, tower: Tower, _: Path, epochs: int) -> int:
     options = TrainOptions()
     views = (View("image", options.augment),)
     plan = plan_samples(str(shards))
-    reader = PairReader(make_order(plan, (), options.seed), tower, views, options.text_mask)
+    reader = PairReader(make_order(plan, (), options.seed, options.batch_size), tower, views, options.text_mask)
     samples = epochs * len(plan)
     starts = range(0, samples, options.batch_size)
     shares = (range(start, min(start + options.batch_size, samples)) for start in starts)

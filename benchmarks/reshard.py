@@ -24,7 +24,7 @@ from clipsieve.pipelines.shards.writer import RowOutcome, open_shard
 from clipsieve.schemas.counts import ReshardCounts
 from clipsieve.schemas.options import ReshardOptions
 from clipsieve.schemas.outcomes import Status
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.uid import uid_bytes, uid_of
 
 SHARE = 0.4

@@ -18,7 +18,8 @@ from clipsieve.pipelines.score.shard import OpenClipModelHandler, References, Sh
 from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.options import ScoreOptions
-from clipsieve.schemas.samples import Sample, iter_samples, list_shards
+from clipsieve.schemas.samples import Sample, iter_samples
+from clipsieve.schemas.shards import list_shards
 
 
 def run(scratch: Path) -> list[Row]:

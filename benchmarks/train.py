@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.inputs import pair_shards
 from benchmarks.timing import Contender, Measured, Row, clipsieve, compare, python
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 
 TOWER = "vit-tiny-64"

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.options import DownloadOptions, ScoreOptions, SelectOptions, TokenizerOptions, TrainOptions
+from clipsieve.schemas.options import (
+    DownloadOptions,
+    IndexOptions,
+    ScoreOptions,
+    SelectOptions,
+    TokenizerOptions,
+    TrainOptions,
+)
 from clipsieve.schemas.recipe import DedupStage, EvaluateStage, FilterStage, Recipe, ReshardStage, TrainStage
 from clipsieve.schemas.stages import STAGES, Holds
 
@@ -36,7 +43,14 @@ def _download(options: DownloadOptions, chosen: Recipe, out: str, beam_args: Seq
     from clipsieve.pipelines.download import job as download
 
     folder = _folder("download", out)
-    yield download.run(chosen.pairs, folder, options, beam_args, opt_out=chosen.opt_out).line(folder)
+    yield download.run(str(chosen.pairs), folder, options, beam_args, opt_out=chosen.opt_out).line(folder)
+
+
+def _index(options: IndexOptions, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
+    from clipsieve.pipelines.index import job as index
+
+    folder = _folder("index", out)
+    yield index.run(chosen.shards, folder, options, beam_args).line(folder)
 
 
 def _score(options: ScoreOptions, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
@@ -111,6 +125,7 @@ def _evaluate(stage: EvaluateStage, chosen: Recipe, out: str, _: Sequence[str]) 
 
 RUNNERS: Mapping[str, Callable[..., Iterator[str | Table]]] = {
     "download": _download,
+    "index": _index,
     "score": _score,
     "filter": _filter,
     "dedup": _dedup,

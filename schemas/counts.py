@@ -125,6 +125,23 @@ def failure_counts(failures: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
+class IndexCounts(Counts):
+    """The samples that an index holds, and those of the tars that it leaves out."""
+
+    pairs: int
+    shards: int
+    own_uids: int = 0
+    """Pairs whose uid their table or json says; the uid of the others is a hash, of url and caption or of the key."""
+    hashed_keys: int = 0
+    """Pairs whose uid is a hash of their shard's name and key, for they have no url."""
+    without_image: int = 0
+    without_caption: int = 0
+    duplicates: int = 0
+    """Samples left out because an earlier one has their uid."""
+    unfinished: int = 0
+    """Tars left out because they have no stats file, though others of their folder have."""
+
+
 class ScoreCounts(Counts):
     """The pairs that were scored."""
 
@@ -165,6 +182,8 @@ class SelectionCounts(Counts):
 
     pairs: int
     eligible: int
+    missing: int | None = None
+    """Members of the given lists that the scores lack; None where no list was given."""
     opted_out: int | None = None
     left_out: dict[str, int] = {}
     """By reason: the other pairs that are not eligible."""
@@ -200,6 +219,8 @@ class TrainCounts(Counts):
     """What a model was trained on, and its size."""
 
     pairs: int
+    missing: int | None = None
+    """Members of the subsets that the shards lack; None where none may be missing."""
     opted_out: int | None = None
     samples_seen: int
     unique_samples: int

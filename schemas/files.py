@@ -36,6 +36,12 @@ def join(folder: str, *names: str) -> str:
     return posixpath.join(str(folder), *names)
 
 
+def absolute(path: str) -> str:
+    """``path``, of a local file from the root on, so that it holds wherever a command runs."""
+    fs, inner = filesystem(path)
+    return inner if isinstance(fs, LocalFileSystem) else path
+
+
 def name_of(path: str) -> str:
     return posixpath.basename(str(path).rstrip("/"))
 

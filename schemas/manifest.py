@@ -19,10 +19,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError, model_validator
 
 from clipsieve.schemas import files
-from clipsieve.schemas.counts import Counts
+from clipsieve.schemas.counts import Counts, DownloadCounts, IndexCounts, ReshardCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.older_manifests import upgraded
-from clipsieve.schemas.options import Options
+from clipsieve.schemas.options import DownloadOptions, Options
 from clipsieve.schemas.stages import STAGES, Holds, stage_of
 from clipsieve.schemas.training_data import TrainingData, WeightedSubset, mixture, subset_digests
 
@@ -111,6 +111,14 @@ class Manifest(BaseModel):
             return None
         source: Literal["shards", "pairs"] = "shards" if "shards" in self.inputs else "pairs"
         return TrainingData(tuple(self.subsets), source, self.inputs[source])
+
+    @property
+    def shards_by_pass(self) -> list[int]:
+        """Of a finished folder of shards, how many there are, pass by pass of `download`; of other folders, none."""
+        if isinstance(self.counts, DownloadCounts):
+            size = self.options(DownloadOptions).shard_size
+            return [-(-rows // size) for rows in self.counts.rows_by_pass]
+        return [self.counts.shards] if isinstance(self.counts, (IndexCounts, ReshardCounts)) else []
 
     @property
     def asked(self) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import io
 import re
 
 import numpy as np
+import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.uid import UID_PATTERN, UID_U64_PAIR, from_u64_pairs, uid_bytes, uid_strings
 
+_WEIGHT = "weight"
 _NPY_MAGIC = b"\x93NUMPY"
 _ONLY_UIDS = re.compile(rb"(?:[0-9a-f]{32}\n)*")
 
@@ -29,13 +31,13 @@ def read_members(path: str) -> np.ndarray:
 def read_subset(path: str) -> np.ndarray:
     """The members' uids as bytes[N] of 16, ascending, each as often as it stands in the file.
 
-    A ``.parquet`` has a column ``uid``, a ``.txt`` a uid a line, both in any order. Any other file holds (upper64,
-    lower64) pairs, with numpy's header or, as DataComp's memory maps, without, and must be sorted: DataComp's
-    resharder bisects it, and would lose what is out of order. Raises InputError when the file is of another kind, or
-    is not sorted, with the number of uids out of order.
+    A ``.parquet`` has a column ``uid``, and may say in a column ``weight`` how often each stands; a ``.txt`` has a uid
+    a line; both are in any order. Any other file holds (upper64, lower64) pairs, with numpy's header or, as DataComp's
+    memory maps, without, and must be sorted: DataComp's resharder bisects it, and would lose what is out of order.
+    Raises InputError when the file is of another kind, or is not sorted, with the number of uids out of order.
     """
     if path.endswith((".parquet", ".txt")):
-        return np.sort(as_strings(_read_parquet(path) if path.endswith(".parquet") else _read_list(path)))
+        return np.sort(_read_parquet(path) if path.endswith(".parquet") else as_strings(_read_list(path)))
     members = as_strings(_read_npy(path))
     out_of_order = int(np.count_nonzero(members[1:] < members[:-1]))
     if out_of_order:
@@ -46,10 +48,11 @@ def read_subset(path: str) -> np.ndarray:
     return members
 
 
-def write_members(members: np.ndarray, path: str) -> None:
-    """Write bytes[N] of 16 for `load_members`."""
+def write_members(members: np.ndarray, path: str) -> str:
+    """Write bytes[N] of 16 for `load_members`; returns ``path``."""
     with files.atomic_write(path) as stream:
         np.save(stream, members)
+    return path
 
 
 def load_members(path: str) -> np.ndarray:
@@ -85,6 +88,59 @@ def count(members: np.ndarray, raw: np.ndarray) -> np.ndarray:
     return np.searchsorted(members, uids, "right") - np.searchsorted(members, uids, "left")
 
 
+class WeightedMembers:
+    """The distinct members of a subset file, ascending, how often each stands there, and which were met."""
+
+    def __init__(self, path: str) -> None:
+        """Read the file; raises InputError as `read_subset`."""
+        uids = read_subset(path)
+        is_first = np.append(True, uids[1:] != uids[:-1]) if len(uids) else np.zeros(0, bool)
+        self.path = path
+        self.uids = uids[is_first]
+        self.weights = np.diff(np.append(np.flatnonzero(is_first), len(uids)))
+        """int64[N]"""
+        self.is_met = np.zeros(len(self.uids), bool)
+        self._upper = _upper_half(self.uids)
+
+    def find(self, raw: np.ndarray) -> np.ndarray:
+        """int64[N]: the index of each of the uids uint8[N, 16] among the members, −1 of those that are none; the
+        members among them are met.
+
+        The uids are looked up in ascending order, so that each search stays near the one before: 20M members do not
+        fit into a processor's cache. Their first 8 bytes are compared, the others where these are equal.
+        """
+        if not len(self.uids):
+            return np.full(len(raw), -1)
+        uids = as_strings(raw)
+        order = np.argsort(_upper_half(uids))
+        ordered = uids[order]
+        upper = _upper_half(ordered)
+        found = np.minimum(np.searchsorted(self._upper, upper), len(self.uids) - 1)
+        is_shared = (self.uids[found] != ordered) & (self._upper[found] == upper)
+        found[is_shared] = np.minimum(np.searchsorted(self.uids, ordered[is_shared]), len(self.uids) - 1)
+        is_member = self.uids[found] == ordered
+        self.is_met[found[is_member]] = True
+        places = np.empty(len(raw), np.int64)
+        places[order] = np.where(is_member, found, -1)
+        return places
+
+    @property
+    def missing(self) -> int:
+        """How many members were not met."""
+        return int(np.count_nonzero(~self.is_met))
+
+    def refuse_missing(self, where: str, hint: str) -> None:
+        """Raise InputError where members were not met in what ``where`` names."""
+        if self.missing:
+            first = uid_strings(as_raw(self.uids[~self.is_met][:1]))[0]
+            raise InputError(f"{self.path}: {self.missing} uids are of no {where}, the first {first}; {hint}")
+
+
+def _upper_half(uids: np.ndarray) -> np.ndarray:
+    """bytes[N] of 16 -> uint64[N]: the first 8 of each, which order as they do."""
+    return np.ascontiguousarray(uids).view(">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
+
+
 def _read_list(path: str) -> np.ndarray:
     data = files.read_bytes(path)
     if not _ONLY_UIDS.fullmatch(data):
@@ -110,8 +166,24 @@ def _read_npy(path: str) -> np.ndarray:
 
 
 def _read_parquet(path: str) -> np.ndarray:
-    batches = tables.iter_batches(path, tables.SUBSET, ["uid"])
+    with tables.open_parquet(path) as parquet:
+        columns = ["uid", *([_WEIGHT] if _WEIGHT in parquet.schema_arrow.names else [])]
+    parts = [np.zeros(0, "S16")]
+    for batch in tables.iter_batches(path, tables.SUBSET, columns):
+        try:
+            uids = as_strings(uid_bytes(batch["uid"]))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: column 'uid' holds a value that is not 32 hex digits ({error})") from error
+        parts.append(np.repeat(uids, _weights(batch[_WEIGHT], path)) if _WEIGHT in columns else uids)
+    return np.concatenate(parts)
+
+
+def _weights(column: pa.Array, path: str) -> np.ndarray:
     try:
-        return np.concatenate([np.zeros((0, 16), np.uint8), *(uid_bytes(batch["uid"]) for batch in batches)])
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: column 'uid' holds a value that is not 32 hex digits ({error})") from error
+        weights = column.cast(pa.float64())
+        if weights.null_count or not ((values := weights.to_numpy()) == np.floor(values)).all() or (values < 0).any():
+            raise ValueError("one is null, less than 0 or no whole number")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: column {_WEIGHT!r} does not say how often each pair stands ({reason})") from error
+    return values.astype(np.int64)

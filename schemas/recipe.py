@@ -14,6 +14,7 @@ from clipsieve.schemas.options import (
     DownloadOptions,
     EvaluateOptions,
     FilterOptions,
+    IndexOptions,
     Options,
     ReshardOptions,
     ScoreOptions,
@@ -89,9 +90,11 @@ class EvaluateStage(EvaluateOptions):
 class Recipe(Options):
     """A whole run: the stages that are named run in this order, those left out do not."""
 
-    pairs: str = Field(description="the table of pairs; a relative path is looked up next to the recipe")
+    pairs: str | None = Field(None, description="the table of pairs; a relative path is looked up next to the recipe")
+    shards: tuple[str, ...] = Field((), description="folders of tars that another tool wrote, instead of `pairs`")
     opt_out: str | None = Field(None, description="list of what no stage may use; looked up as the table is")
     download: DownloadOptions | None = None
+    index: IndexOptions | None = Field(None, description="how `shards` are read; left out: by the defaults")
     score: ScoreOptions | None = None
     filter: FilterStage | None = None
     dedup: DedupStage | None = None
@@ -104,6 +107,10 @@ class Recipe(Options):
 
     @model_validator(mode="after")
     def _runs_in_order(self) -> Recipe:
+        if (self.pairs is None) == (not self.shards):
+            raise ValueError("a recipe names `pairs` or `shards`, one of them")
+        if self.download if self.shards else self.index:
+            raise ValueError("`download` goes with `pairs`, and `index` with `shards`")
         names = [run.name for run in self.train]
         if len(set(names)) < len(names):
             raise ValueError("two training runs have one name")
@@ -131,7 +138,10 @@ def load_recipe(path: str | Path) -> Recipe:
         raise InputError(f"{path}: a recipe is a mapping of stages, as in docs/recipes.md")
     recipe: Recipe = parse_options(Recipe, content, str(path))
     paths = {name: getattr(recipe, name) for name in ("pairs", "opt_out")}
-    return recipe.model_copy(update={name: _beside(path, found) for name, found in paths.items() if found})
+    found = {name: _beside(path, given) for name, given in paths.items() if given}
+    shards = tuple(_beside(path, folder) for folder in recipe.shards)
+    index = (recipe.index or IndexOptions()) if shards else None
+    return recipe.model_copy(update={**found, "shards": shards, "index": index})
 
 
 def _beside(recipe_file: Path, path: str) -> str:

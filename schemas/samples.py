@@ -1,15 +1,14 @@
 """Shards as every package reads them: plain tar files in img2dataset's layout, their Parquet next to them.
 
 A sample is the run of members that share a stem: ``000000012.jpg``, ``000000012.txt``, ``000000012.json``.
-Tar members are hostile: only regular files whose names are ``KEY.EXTENSION`` are read, nothing is extracted. A key is
-letters and digits; where a pair stands several times, ``-`` and its number follow, as DataComp's resharder has it.
+Tar members are hostile: only regular files whose names are ``KEY.EXTENSION`` are read, nothing is extracted. Of a pool
+that another tool wrote, and `clipsieve index` read, a `Naming` says how members are named.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,9 @@ from typing import IO, Any
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.naming import IMAGE_EXTENSIONS, Naming, split_plain
 from clipsieve.schemas.ranges import Range, RangeReader
 from clipsieve.schemas.tar_members import Member, plain_members
-
-MEMBER_PATTERN = re.compile(r"([0-9a-z]+(?:-[0-9]+)*)\.([0-9a-z]+)")
-IMAGE_EXTENSIONS = ("jpg", "png", "webp")
 
 
 @dataclass(frozen=True)
@@ -49,19 +46,6 @@ class Sample:
         return dict(json.loads(self.members["json"])) if "json" in self.members else {}
 
 
-def list_shards(folder: str) -> list[str]:
-    """Names, without suffix, of the finished shards of ``folder``, in order.
-
-    A shard is finished when its stats file stands next to it, as img2dataset and `download` leave it.
-    """
-    tars = {files.name_of(path)[: -len(".tar")] for path in files.list_files(folder, ".tar")}
-    stats = {files.name_of(path)[: -len("_stats.json")] for path in files.list_files(folder, "_stats.json")}
-    names = sorted(tars & stats)
-    if not names:
-        raise InputError(f"{folder}: no finished shard (NNNNN.tar with its NNNNN_stats.json) in this folder")
-    return names
-
-
 def iter_samples(path: str) -> Iterator[Sample]:
     """Stream a tar's samples in order; a truncated or damaged tar is an InputError that names it."""
     with files.open_read(path) as stream:
@@ -76,33 +60,55 @@ def iter_members(path: str) -> Iterator[Member]:
 
 def parse_samples(data: bytes, path: str) -> list[Sample]:
     """The samples within a byte range cut from a tar at member borders (offsets count from the range's start)."""
-    members = plain_members(data)
-    return list(_samples_of(_members_of(io.BytesIO(data), path) if members is None else members, path))
+    return list(_samples_of(_members_in(data, path), path))
 
 
-def read_samples(places: Sequence[Range], reader: RangeReader) -> list[Sample]:
+def read_samples(places: Sequence[Range], reader: RangeReader, naming: Naming | None = None) -> list[Sample]:
     """The sample at each place, a byte range of a tar, all in one filesystem; their offsets are 0.
 
-    Raises InputError where a tar is missing, or a range is not that of one sample.
+    A sample whose members are named as ``naming`` says comes as one of clipsieve's own shards: its image as ``jpg``,
+    ``png`` or ``webp``, its caption as ``txt``. Raises InputError where a tar is missing, or a range is not that of one
+    sample.
     """
-    return [_only_sample(data, *place) for place, data in zip(places, reader.read(places), strict=True)]
+    return [_only_sample(data, *place, naming) for place, data in zip(places, reader.read(places), strict=True)]
 
 
-def _only_sample(data: bytes, tar: str, start: int, _: int) -> Sample:
+def _only_sample(data: bytes, tar: str, start: int, size: int, naming: Naming | None) -> Sample:
+    if len(data) < size:
+        raise InputError(f"{tar}: ends at byte {start + len(data)}, within a sample of its table; it is truncated")
+    if naming is not None:
+        return _renamed_sample(list(_members_in(data, tar)), tar, start, naming)
     samples = parse_samples(data, tar)
     if len(samples) != 1:
         raise InputError(f"{tar}: {len(samples)} samples, not 1, at byte {start}; verify the shards")
     return samples[0]
 
 
+def _renamed_sample(members: Sequence[Member], tar: str, start: int, naming: Naming) -> Sample:
+    split = [(*part, member.content) for member in members if (part := naming.split(member.name))]
+    keys = {key for key, _, _ in split}
+    if len(keys) != 1:
+        raise InputError(f"{tar}: {len(keys)} samples, not 1, at byte {start}; index the shards again")
+    (key,) = keys
+    found = {part: content for _, part, content in reversed(split)}
+    caption = naming.caption_of(found, f"{tar}: sample {key}")
+    parts = {name: found[name] for name in (*IMAGE_EXTENSIONS, "json") if name in found}
+    return Sample(key, parts | ({} if caption is None else {"txt": caption.encode()}), 0, members[-1].end)
+
+
+def _members_in(data: bytes, path: str) -> Iterable[Member]:
+    members = plain_members(data)
+    return _members_of(io.BytesIO(data), path) if members is None else members
+
+
 def _samples_of(members: Iterable[Member], path: str) -> Iterator[Sample]:
     key, start, end = "", 0, 0
     contents: dict[str, bytes] = {}
     for member in members:
-        match = MEMBER_PATTERN.fullmatch(member.name)
-        if match is None:
+        split = split_plain(member.name)
+        if split is None:
             raise InputError(f"{path}: member {member.name!r} is not a plain KEY.EXTENSION file")
-        stem, extension = match.groups()
+        stem, extension = split
         if stem != key:
             if contents:
                 yield Sample(key, contents, start, end - start)

@@ -20,6 +20,7 @@ from clipsieve.schemas.counts import (
     DownloadCounts,
     EvaluateCounts,
     FilterCounts,
+    IndexCounts,
     MemberCounts,
     ReshardCounts,
     ScoreCounts,
@@ -32,6 +33,7 @@ from clipsieve.schemas.options import (
     DownloadOptions,
     EvaluateOptions,
     FilterOptions,
+    IndexOptions,
     Options,
     ReshardOptions,
     ScoreOptions,
@@ -138,6 +140,18 @@ STAGES: Mapping[str, Stage] = {
             ),
         ),
         Stage(
+            "index",
+            IndexOptions,
+            (
+                Output(
+                    "shards",
+                    Holds.SHARDS,
+                    IndexCounts,
+                    "of shards that another tool wrote, each sample's uid and place; the tars stay where they are",
+                ),
+            ),
+        ),
+        Stage(
             "score",
             ScoreOptions,
             (
@@ -148,7 +162,7 @@ STAGES: Mapping[str, Stage] = {
                     "a similarity for each downloaded pair; embeddings on demand",
                 ),
             ),
-            (Source("shards", ("download",)),),
+            (Source("shards", ("download", "index")),),
         ),
         Stage(
             "filter",
@@ -161,7 +175,7 @@ STAGES: Mapping[str, Stage] = {
                     "a verdict on each scored pair, and what each rule removed",
                 ),
             ),
-            (Source("scores", ("score",)), Source("shards", ("download",))),
+            (Source("scores", ("score",)), Source("shards", ("download", "index"))),
         ),
         Stage(
             "dedup",
@@ -174,7 +188,7 @@ STAGES: Mapping[str, Stage] = {
                     "of each scored pair the one that is kept instead, and what found the two alike",
                 ),
             ),
-            (Source("shards", ("download",)), Source("scores", ("score",))),
+            (Source("shards", ("download", "index")), Source("scores", ("score",))),
         ),
         Stage(
             "select",
@@ -213,7 +227,7 @@ STAGES: Mapping[str, Stage] = {
                     is_parent=True,
                 ),
             ),
-            (Source("shards", ("download",)),),
+            (Source("shards", ("download", "index")),),
         ),
         Stage(
             "tokenizer",
@@ -226,7 +240,7 @@ STAGES: Mapping[str, Stage] = {
                     "a SentencePiece model of the captions, for `train --tokenizer`",
                 ),
             ),
-            (Source("shards", ("download",)),),
+            (Source("shards", ("download", "index")),),
         ),
         Stage(
             "train",
@@ -240,7 +254,7 @@ STAGES: Mapping[str, Stage] = {
                     is_parent=True,
                 ),
             ),
-            (Source("shards", ("download", "reshard")),),
+            (Source("shards", ("download", "index", "reshard")),),
         ),
         Stage(
             "evaluate",
@@ -268,4 +282,4 @@ def stage_of(options: Options) -> Stage:
 
 def output_names() -> list[str]:
     """The names of all folders that stages fill, in the order in which data flows."""
-    return [output.name for stage in STAGES.values() for output in stage.outputs]
+    return list(dict.fromkeys(output.name for stage in STAGES.values() for output in stage.outputs))

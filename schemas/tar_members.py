@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ MOST_NAME_BYTES = 100
 SIZE, CHECKSUM, TYPE = slice(124, 136), slice(148, 156), 156
 """Fields of a header block (POSIX.1-1988 ustar)."""
 _PREFIX = slice(345, 500)
+_ADLER = 65_521
 _TIMES = re.compile(rb"(?:[0-9]+ [acm]time=[0-9.]+\n)+")
 """A pax header that says nothing but when."""
 
@@ -36,7 +38,12 @@ class Place(NamedTuple):
     @property
     def end(self) -> int:
         """Behind its last block."""
-        return self.header + tarfile.BLOCKSIZE + -(-self.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return self.header + tarfile.BLOCKSIZE + padded(self.size)
+
+
+def padded(size: int) -> int:
+    """Bytes that a content of so many takes, in whole blocks."""
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
 class Member(NamedTuple):
@@ -79,25 +86,32 @@ def plain_members(data: bytes) -> list[Member] | None:
     try:
         for place in places(memoryview(data)):
             header = data[place.header : place.header + tarfile.BLOCKSIZE]
-            if place.end > len(data) or not _is_plain(header) or not _says_times(data[place.start : place.header]):
+            if place.end > len(data) or not is_plain(header) or not says_times(data[place.start : place.header]):
                 return None
-            name = header[: header.index(0)] if 0 in header[:MOST_NAME_BYTES] else header[:MOST_NAME_BYTES]
-            members.append(Member(name.decode(), data[place.content], place.start, place.end))
+            members.append(Member(name_in(header), data[place.content], place.start, place.end))
     except (tarfile.HeaderError, UnicodeDecodeError):
         return None
     return members
 
 
-def _is_plain(header: bytes) -> bool:
+def name_in(header: bytes) -> str:
+    """The name in a plain header block. Raises UnicodeDecodeError where it is not UTF-8."""
+    return header[:MOST_NAME_BYTES].split(b"\0", 1)[0].decode()
+
+
+def is_plain(header: bytes) -> bool:
+    """Whether a header block is a sound one of a regular file whose name it holds whole."""
     return header[TYPE] == tarfile.REGTYPE[0] and not header[_PREFIX].strip(b"\0") and _is_sound(header)
 
 
 def _is_sound(header: bytes) -> bool:
     stated = tarfile.nti(header[CHECKSUM])  # type: ignore[attr-defined]
-    return bool(stated == sum(header) - sum(header[CHECKSUM]) + sum(b" " * 8))
+    # The lower half of Adler-32 is 1 + the sum of the bytes, modulo 65,521; to add the bytes in Python takes 5 µs.
+    blanked = header[: CHECKSUM.start] + b" " * 8 + header[CHECKSUM.stop :]
+    return bool((1 + stated) % _ADLER == zlib.adler32(blanked) & 0xFFFF)
 
 
-def _says_times(pax: bytes) -> bool:
+def says_times(pax: bytes) -> bool:
     """Whether a pax header, or the lack of one, changes nothing that matters here."""
     if not pax:
         return True

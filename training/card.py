@@ -57,8 +57,10 @@ def _tokenizer_line(tower: Tower) -> str:
 
 def _data(manifest: Manifest) -> str:
     counts = manifest.counted(TrainCounts)
+    whole = counts.pairs + (counts.missing or 0)
+    lacking = f" ({counts.pairs / whole:.2%} of its members; {counts.missing:,} are missing)" if counts.missing else ""
     return (
-        f"Trained on {_chosen(manifest)}: {counts.pairs:,} pairs, {counts.samples_seen:,} samples seen in "
+        f"Trained on {_chosen(manifest)}{lacking}: {counts.pairs:,} pairs, {counts.samples_seen:,} samples seen in "
         f"{counts.steps:,} steps, {counts.unique_samples:,} of them distinct. `manifest.json` holds the digests "
         "by which the folders of shards and subsets can be told."
     )

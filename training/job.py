@@ -62,8 +62,8 @@ def make_job(
     runtime: Runtime,
 ) -> Job:
     """Raises InputError for too few samples or steps, and for a batch that the processes cannot share."""
-    plan = plan_samples(shards, [str(subset.path) for subset in subsets], opt_out)
-    order = make_order(plan, [subset.weight for subset in subsets], options.seed)
+    plan = plan_samples(shards, [str(subset.path) for subset in subsets], opt_out, options.allow_missing)
+    order = make_order(plan, [subset.weight for subset in subsets], options.seed, options.batch_size)
     manifest = read_manifest(shards)
     origin = RunOrigin(
         recipe={**options.model_dump(mode="json", exclude=set(options.may_change)), "subset": mixture(subsets)},

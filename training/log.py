@@ -76,13 +76,15 @@ class TrainLog:
         seconds = self._seconds_before + time.perf_counter() - self._started
         return Progress(steps=self._done, loss_average=self._average, seconds=seconds)
 
-    def introduce(self, tower: str, parameters: int) -> None:
-        """Print what is about to be trained, on what."""
+    def introduce(self, tower: str, parameters: int, missing: int) -> None:
+        """Print what is about to be trained, on what; ``missing`` members of its subsets are not there."""
         measure, runtime = self._measure, self._runtime
         if runtime.is_first:
             processes = f"{runtime.world_size} process{'es' if runtime.world_size > 1 else ''} on {runtime.device.type}"
+            pairs = measure.epoch_samples
+            lacking = f" ({pairs / (pairs + missing):.2%} of its subsets, {missing:,} are missing)" if missing else ""
             print(
-                f"{tower} ({parameters:,} parameters) on {measure.epoch_samples:,} pairs: steps {self._done + 1:,} to "
+                f"{tower} ({parameters:,} parameters) on {pairs:,} pairs{lacking}: steps {self._done + 1:,} to "
                 f"{measure.steps:,} of {measure.batch_size:,} samples, {processes}",
                 file=sys.stderr,
                 flush=True,

@@ -18,7 +18,7 @@ from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, read_manifest
 from clipsieve.schemas.options import TokenizerOptions
 from clipsieve.schemas.outcomes import Status
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.tables import SHARDS, read_table
 from clipsieve.schemas.tokenizer import CANONICAL, PIECES_NAME
 

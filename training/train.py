@@ -85,7 +85,7 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
     ):
         for batch in log.timed(batches):
             if done == progress.steps:
-                log.introduce(job.tower.name, cost.parameters)
+                log.introduce(job.tower.name, cost.parameters, sum(job.plan.missing))
             rate = _set_up_step(job, optimizer, done)
             result = stepper.take(batch, job.share(done))
             log.add(StepValues(result.losses, result.grad_norm, strategy.model.logit_scale.exp(), rate))

@@ -32,6 +32,42 @@ def download(
 
 
 @app.command(context_settings=BEAM)
+@with_flags(stages.IndexOptions)
+def index(
+    context: typer.Context,
+    shards: Annotated[list[str], typer.Option(help="folder of tars that another tool wrote; may be repeated")],
+    out: Out,
+    options: stages.IndexOptions,
+) -> None:
+    """Index the shards of img2dataset, DataComp or any webdataset, so that every command reads them where they are.
+
+    Example: `clipsieve index --shards laion/shards --out run/shards`, then `clipsieve train --shards run/shards …`
+    """
+    from clipsieve.pipelines.index import job
+
+    typer.echo(job.run(shards, out, options, beam_args(context)).line(out))
+
+
+@app.command(context_settings=BEAM)
+@with_flags(stages.IndexOptions)
+def adopt(
+    context: typer.Context,
+    shards: Annotated[list[str], typer.Option(help="folder of tars that another tool wrote; may be repeated")],
+    out: Annotated[str, typer.Option("--out", help="run's folder; the index is its shards/")],
+    options: stages.IndexOptions,
+) -> None:
+    """Make a run of another tool's shards, which stay where they are: `index` into the run's folder of shards.
+
+    Example: `clipsieve adopt --shards laion/shards --out run`, then `clipsieve score --shards run/shards …`
+    """
+    from clipsieve.pipelines.index import job
+    from clipsieve.schemas.stages import STAGES
+
+    folder = STAGES["index"].folder(out)
+    typer.echo(job.run(shards, folder, options, beam_args(context)).line(folder))
+
+
+@app.command(context_settings=BEAM)
 @with_flags(stages.ScoreOptions)
 def score(
     context: typer.Context,
@@ -112,6 +148,9 @@ def select(
     opt_out: OptOutList = None,
     filters: Annotated[str | None, typer.Option(help="folder with reject_reason, as `filter` writes it")] = None,
     dedup: Annotated[str | None, typer.Option(help="folder with duplicate_of, as `dedup` writes it")] = None,
+    members: Annotated[
+        list[str] | None, typer.Option(help="subset file to select from; several: from what all of them hold")
+    ] = None,
 ) -> None:
     """Cut exact top-q% subsets and nested samples from the scores.
 
@@ -122,7 +161,7 @@ def select(
     """
     from clipsieve.pipelines.select import job
 
-    typer.echo(job.run(scores, out, options, beam_args(context), opt_out, filters, dedup).line(out))
+    typer.echo(job.run(scores, out, options, beam_args(context), opt_out, filters, dedup, members or ()).line(out))
 
 
 @app.command(context_settings=BEAM)

@@ -49,6 +49,12 @@ class ReportedRun:
         return self.cuts[(len(self.cuts) - 1) // 2] if self.cuts else None
 
 
+def _writers(stage: str) -> list[str]:
+    """The commands that write the (first) folder of a stage."""
+    name = STAGES[stage].outputs[0].name
+    return [f"`clipsieve {each.name}`" for each in STAGES.values() if each.outputs[0].name == name]
+
+
 def collect(run_dir: str) -> ReportedRun:
     """Read ``run_dir``; InputError where shards, scores or selection are missing or not finished."""
     run = read_run(run_dir)
@@ -56,14 +62,15 @@ def collect(run_dir: str) -> ReportedRun:
     for command in _NEEDED:
         folder = STAGES[command].folder(run_dir)
         if not files.exists(folder):
-            raise InputError(f"{folder}: no such folder; run `clipsieve {command}` first")
+            raise InputError(f"{folder}: no such folder; run {' or '.join(_writers(command))} first")
         found = stages.get(files.name_of(folder))
         if found and not found.complete:
             raise InputError(f"{folder}: {command} is not finished there; run it again to its end first")
     cuts = read_cuts(files.join(run_dir, "subsets"))
     pool = read_pool(run_dir, cuts)
     models = read_models(run)
-    download = stages["shards"].counted(DownloadCounts) if "shards" in stages else None
+    counts = stages["shards"].counts if "shards" in stages else None
+    download = counts if isinstance(counts, DownloadCounts) else None
     is_deduplicated = "dedup" in stages and stages["dedup"].complete
     dedup = read_clusters(run_dir, stages["dedup"]) if is_deduplicated else None
     is_filtered = "filters" in stages and stages["filters"].complete

@@ -12,6 +12,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import Sample
+from clipsieve.schemas.shards import naming_of, tar_of
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ def make_cards(run_dir: str, pool: ScoredPool, others: Iterable[ScoredPair] = ()
     shown = {pair.uid: pair for pair in others} | {pair.uid: pair for band in pool.bands for pair in band.drawn}
     for border in pool.borders:
         shown |= {pair.uid: pair for pair in (*border.above, *border.below)}
-    places = _places(run_dir, shown.values())
+    places, folder = _places(run_dir, shown.values()), files.join(run_dir, "shards")
     cards = {}
     for shard in sorted({shard for shard, _ in places}):
         keys = {key: pair for (name, key), pair in places.items() if name == shard}
-        tar = files.join(run_dir, "shards", f"{shard}.tar")
-        for sample in _samples(tar, set(keys)):
+        tar = tar_of(folder, shard)
+        for sample in _samples(folder, shard, set(keys)):
             if sample.key in keys:
                 pair = keys[sample.key]
                 cards[pair.uid] = _card(pair, sample, tar, f"{shard}/{sample.key}")
@@ -60,9 +61,9 @@ def _places(run_dir: str, pairs: Iterable[ScoredPair]) -> dict[tuple[str, str], 
     return places
 
 
-def _samples(tar: str, keys: set[str]) -> Iterator[Sample]:
+def _samples(folder: str, shard: str, keys: set[str]) -> Iterator[Sample]:
     """The samples of ``keys``, by the offsets in the shard's Parquet; where it has none, all of the tar's."""
-    parquet = f"{tar.removesuffix('.tar')}.parquet"
+    tar, parquet = tar_of(folder, shard), files.join(folder, f"{shard}.parquet")
     with tables.open_parquet(parquet) as file:
         has_offsets = {"tar_offset", "tar_size"} <= set(file.schema_arrow.names)
     if not has_offsets:
@@ -70,7 +71,7 @@ def _samples(tar: str, keys: set[str]) -> Iterator[Sample]:
         return
     rows = tables.read_table(parquet, tables.SHARDS, ["key", "tar_offset", "tar_size"]).to_pylist()
     places = [(tar, row["tar_offset"], row["tar_size"]) for row in rows if row["key"] in keys]
-    yield from samples.read_samples(places, RangeReader())
+    yield from samples.read_samples(places, RangeReader(), naming_of(folder))
 
 
 def _card(pair: ScoredPair, sample: Sample, tar: str, place: str) -> Card:

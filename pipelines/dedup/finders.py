@@ -22,6 +22,7 @@ from clipsieve.pipelines.dedup.stacked import gather_by_rank, stack
 from clipsieve.pipelines.dedup.thumbnail import NearThumbnails, has_contrast
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.naming import Naming
 from clipsieve.schemas.options import DedupOptions
 from clipsieve.schemas.uid import uid_strings
 
@@ -38,6 +39,8 @@ class RankedPairs:
     tasks: TaskImages | None
     pairs: Pairs
     order: np.ndarray
+    naming: Naming | None = None
+    """How the members of the pairs' tars are named."""
 
     def __len__(self) -> int:
         return self.fixed + len(self.pairs)
@@ -96,7 +99,7 @@ def find_by(
     large for memory are put under ``scratch``.
     """
     rows = np.arange(len(ranked))
-    first_same = SamePictures(*ranked.located, ranked.fixed).first_of
+    first_same = SamePictures(*ranked.located, ranked.fixed, ranked.naming).first_of
     if "exact" in options.methods:
         yield "exact", EqualValues(ranked.uids, rows >= ranked.fixed)
         yield "exact", EqualValues(ranked.sha256, ranked.sha256 != b"")

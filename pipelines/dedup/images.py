@@ -1,23 +1,26 @@
-"""Images read for dedup: a thumbnail of each pair's, and all that tells an evaluation image by."""
+"""Images read for dedup: a thumbnail of each pair's, the hashes that its shard lacks, and all that tells an evaluation
+image by."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from clipsieve.pipelines.dedup.thumbnail import SIDE, thumbnail_of
+from clipsieve.pipelines.images.phash import perceptual_hash
 from clipsieve.pipelines.images.process import ProcessedImage, process_image
 from clipsieve.pipelines.score.embed import embed
+from clipsieve.pipelines.shards.rows import iter_shard_samples
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.samples import Sample, iter_samples
+from clipsieve.schemas.shards import tar_of
 
 _TASK_PREFIX, _TASK_SUFFIX = "wds_", "_test"
 _BATCH = 64
@@ -42,8 +45,20 @@ class TaskImages:
     """float16[E, D] under the reference, where one was given."""
 
 
+HASHES = np.dtype([("sha256", "S16"), ("phash", np.uint64)])
+"""The first half of the digest of an image's bytes, and its perceptual hash."""
+
+
+def hashes_path(scores: str, out: str) -> str:
+    """Where `write_thumbnails` writes the hashes of the pairs of a score file."""
+    return files.join(out, files.name_of(scores).replace(".parquet", ".hashes"))
+
+
 def write_thumbnails(scores: str, shards: str, out: str) -> str:
-    """Write the thumbnails of one score file's pairs, uint8[N, 32, 32, 3], as an npy of its name; returns its path."""
+    """Write the thumbnails of one score file's pairs, uint8[N, 32, 32, 3], as an npy of its name; returns its path.
+
+    Next to it, as an npy too, `HASHES`[N] of the stored images.
+    """
     target = files.join(out, files.name_of(scores).replace(".parquet", ".npy"))
     if files.exists(target):
         return target
@@ -51,18 +66,21 @@ def write_thumbnails(scores: str, shards: str, out: str) -> str:
     places = {
         pair: row for row, pair in enumerate(zip(rows["shard"].to_pylist(), rows["key"].to_pylist(), strict=True))
     }
-    thumbnails = np.zeros((len(rows), SIDE, SIDE, 3), np.uint8)
+    thumbnails, hashes = np.zeros((len(rows), SIDE, SIDE, 3), np.uint8), np.zeros(len(rows), HASHES)
     for shard in dict.fromkeys(rows["shard"].to_pylist()):
-        tar = files.join(shards, f"{shard}.tar")
-        for sample in iter_samples(tar):
-            if (shard, sample.key) in places:
-                thumbnails[places.pop((shard, sample.key))] = thumbnail_of(np.asarray(decode_sample(sample, tar)))
+        tar = tar_of(shards, shard)
+        for sample in iter_shard_samples(shards, shard):
+            row = places.pop((shard, sample.key), None)
+            if row is not None:
+                pixels = np.asarray(decode_sample(sample, tar))
+                thumbnails[row] = thumbnail_of(pixels)
+                hashes[row] = hashlib.sha256(sample.image).digest()[:16], int(perceptual_hash(pixels), 16)
     if places:
         shard, key = next(iter(places))
         raise InputError(f"{scores}: {len(places)} samples are not in {shards}, the first {shard}/{key}")
-    stream = io.BytesIO()
-    np.save(stream, thumbnails)
-    files.write_bytes(target, stream.getvalue())
+    for path, content in ((hashes_path(scores, out), hashes), (target, thumbnails)):
+        with files.atomic_write(path) as stream:
+            np.save(stream, content)
     return target
 
 

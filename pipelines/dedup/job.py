@@ -25,8 +25,8 @@ import pyarrow as pa
 
 from clipsieve.pipelines.dedup.finders import RankedPairs, find_by
 from clipsieve.pipelines.dedup.greedy import Kept, keep_best
-from clipsieve.pipelines.dedup.images import digest_of_tasks, read_task_images, write_thumbnails
-from clipsieve.pipelines.dedup.pairs import concatenate, read_pairs, score_files
+from clipsieve.pipelines.dedup.images import digest_of_tasks, hashes_path, read_task_images, write_thumbnails
+from clipsieve.pipelines.dedup.pairs import concatenate, lacks_hashes, read_pairs, score_files
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import folder_digest, part_of, write_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
@@ -38,6 +38,7 @@ from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, read_manifest
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.options import DedupOptions, ScoreOptions
+from clipsieve.schemas.shards import naming_of
 
 PAIRS_PER_WORKER = 5_000
 """Pairs whose images are worth the seconds in which a worker process starts."""
@@ -70,9 +71,10 @@ def run(
             files.without_leftovers(out),
             TemporaryDirectory(prefix="clipsieve-dedup-") as scratch,
         ):
-            if "thumbnail" in options.methods:
+            hashes_too = lacks_hashes(paths[0], shards, options.methods)
+            if "thumbnail" in options.methods or hashes_too:
                 _make_thumbnails(paths, shards, thumbnails, beam_args)
-            ranked = _rank(paths, shards, scores, options, tasks)
+            ranked = _rank(paths, shards, scores, options, tasks, thumbnails if hashes_too else None)
             methods, finders = zip(*find_by(options, ranked, paths, thumbnails, Path(scratch)), strict=True)
             kept = keep_best(ranked.fixed + len(ranked.pairs), finders, ranked.fixed)
             counts = _write(ranked, kept, methods, paths, out)
@@ -92,13 +94,17 @@ def _make_thumbnails(paths: list[str], shards: str, folder: str, beam_args: Sequ
         runner.run_job(build, min(len(paths), -(-rows // PAIRS_PER_WORKER) or 1), beam_args)
 
 
-def _rank(paths: list[str], shards: str, scores: str, options: DedupOptions, tasks: str | None) -> RankedPairs:
+def _rank(
+    paths: list[str], shards: str, scores: str, options: DedupOptions, tasks: str | None, hashed: str | None
+) -> RankedPairs:
+    """The pairs, and the images of the tasks; ``hashed`` is the folder of hashes that the shards lack."""
     is_placed = not {"perceptual", "thumbnail"}.isdisjoint(options.methods)
-    pairs = concatenate([read_pairs(path, shards, is_placed) for path in paths])
-    if "perceptual" in options.methods and not pairs.has_phash.any():
-        raise InputError(f"{shards}: no phash there, which method perceptual compares; leave it out of `methods`")
+    pairs = concatenate(
+        [read_pairs(path, shards, is_placed, hashes_path(path, hashed) if hashed else None) for path in paths]
+    )
     reference = _reference(scores) if tasks and "semantic" in options.methods else None
-    return RankedPairs(read_task_images(tasks, reference) if tasks else None, pairs, pairs.rank_order())
+    of_tasks = read_task_images(tasks, reference) if tasks else None
+    return RankedPairs(of_tasks, pairs, pairs.rank_order(), naming_of(shards))
 
 
 def _reference(scores: str) -> LoadedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,12 @@ from clipsieve.pipelines.select.thresholds import descending_key
 from clipsieve.pipelines.shards.rows import read_placed_rows, read_rows
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.shards import tar_of
 from clipsieve.schemas.uid import uid_bytes
 
 _HASHES = {"sha256": 64, "phash": 16}
 """Columns of the shards, and their hex digits; of a sha256 the first half is compared."""
+_COMPARED = {"exact": "sha256", "perceptual": "phash"}
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,20 @@ class Pairs:
         return np.lexsort((lower, upper, descending_key(self.similarity)))
 
 
-def read_pairs(scores: str, shards: str, is_placed: bool) -> Pairs:
+def lacks_hashes(scores: str, shards: str, methods: Sequence[str]) -> bool:
+    """Whether the shards of a score file's first pair lack hashes that ``methods`` compare, as img2dataset's may."""
+    needed = {_COMPARED[method] for method in methods if method in _COMPARED}
+    first = next(tables.iter_batches(scores, tables.SCORES, ["shard"]), None)
+    return first is not None and not needed <= set(read_rows(shards, first["shard"][0].as_py()).schema.names)
+
+
+def read_pairs(scores: str, shards: str, is_placed: bool, hashed: str | None = None) -> Pairs:
     """The pairs of the score file at ``scores``, in its order, with their hashes from the folder ``shards``.
 
     ``is_placed`` asks for their places, too; where the shards' tables do not have them their tars are scanned.
 
-    A shard's column that is missing (img2dataset writes no phash) leaves its values empty. Raises InputError for a
-    pair that is not in its shard, and a similarity that is not a finite number.
+    A column that a shard lacks (img2dataset writes no phash) has the values in ``hashed``, the path of `HASHES`[N], or
+    is empty. Raises InputError for a pair that is not in its shard, and a similarity that is not a finite number.
     """
     rows = tables.read_table(scores, tables.SCORES, ["uid", "shard", "key", "similarity"])
     similarity = rows["similarity"].to_numpy()
@@ -75,15 +85,20 @@ def read_pairs(scores: str, shards: str, is_placed: bool) -> Pairs:
             for column, name in enumerate(("tar_offset", "tar_size"), 1):
                 located[here, column] = of_shard[name].take(places).to_numpy()
     sha256, phash = (_as_bytes(values, name, scores) for name, values in hashes.items())
-    has_phash = np.array([value is not None for value in hashes["phash"]], bool)
+    has_sha256, has_phash = (np.array([value is not None for value in hashes[name]], bool) for name in _HASHES)
     first_half = np.ascontiguousarray(sha256[:, :16]).view("S16").ravel()
+    perceptual = phash.view(">u8").ravel().astype(np.uint64)
+    if hashed is not None:
+        computed = np.load(io.BytesIO(files.read_bytes(hashed)), allow_pickle=False)
+        first_half = np.where(has_sha256, first_half, computed["sha256"])
+        perceptual, has_phash = np.where(has_phash, perceptual, computed["phash"]), np.ones(len(rows), bool)
     return Pairs(
         uid_bytes(rows["uid"]),
         similarity,
         first_half,
-        phash.view(">u8").ravel().astype(np.uint64),
+        perceptual,
         has_phash,
-        tuple(files.join(shards, f"{name}.tar") for name in names),
+        tuple(tar_of(shards, name) for name in names),
         located,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from clipsieve.pipelines.dedup.images import as_stored
 from clipsieve.pipelines.dedup.same import Picture, are_same, picture_of
 from clipsieve.schemas.images import decode_sample
+from clipsieve.schemas.naming import Naming
 from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import read_samples
 from clipsieve.schemas.threads import map_ahead
@@ -25,11 +26,12 @@ class SamePictures:
     """Whether two rows show the same picture, seen closely (same.py).
 
     ``tars`` are the tars' paths, ``places`` int64[N, 3] of each row the number of its tar, the offset and the size of
-    its sample there. The first ``fixed`` rows are images of evaluation tasks, made into what `download` stores.
+    its sample there. The first ``fixed`` rows are images of evaluation tasks, made into what `download` stores; the
+    others' members are named as ``naming`` says.
     """
 
-    def __init__(self, tars: Sequence[str], places: np.ndarray, fixed: int) -> None:
-        self._tars, self._places, self._fixed = tars, places, fixed
+    def __init__(self, tars: Sequence[str], places: np.ndarray, fixed: int, naming: Naming | None) -> None:
+        self._tars, self._places, self._fixed, self._naming = tars, places, fixed, naming
         self._ranges = RangeReader()
         self._picture = lru_cache(_PICTURES)(self._read)
         self._verdict = lru_cache(_VERDICTS)(self._compare)
@@ -57,7 +59,8 @@ class SamePictures:
     def _read(self, row: int) -> Picture:
         tar, offset, size = self._places[row].tolist()
         path = self._tars[tar]
-        (sample,) = read_samples([(path, offset, size)], self._ranges)
-        if row < self._fixed:
+        is_task = row < self._fixed
+        (sample,) = read_samples([(path, offset, size)], self._ranges, None if is_task else self._naming)
+        if is_task:
             sample, _ = as_stored(sample, path)
         return picture_of(np.asarray(decode_sample(sample, path)))

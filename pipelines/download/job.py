@@ -19,7 +19,7 @@ from clipsieve.pipelines.fetch.addresses import parse_allowed_hosts
 from clipsieve.pipelines.pairs.formats import DELIMITERS, text_format
 from clipsieve.pipelines.pairs.table import PairsTable, open_pairs, parquet_files
 from clipsieve.pipelines.pairs.text import text_to_parquet
-from clipsieve.pipelines.shards.writer import STATS_SUFFIX, ShardStats, read_stats, stats_path
+from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
 from clipsieve.schemas import files, manifest
 from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.errors import BudgetError, ClipsieveError, InputError
@@ -27,6 +27,7 @@ from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.shards import STATS_SUFFIX
 from clipsieve.schemas.threads import map_ahead
 
 

@@ -20,11 +20,10 @@ from clipsieve.pipelines.download.dead_letters import iter_failures
 from clipsieve.pipelines.pairs.plan import Naming, ShardPlan, naming, plan_shards
 from clipsieve.pipelines.pairs.table import PairsTable, open_pairs
 from clipsieve.schemas import files, tables
-from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.options import DownloadOptions
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.tables import SHARDS
 
 _BATCH_ROWS = 1024  # their captions may be long
@@ -69,8 +68,7 @@ def plan_passes(table: PairsTable, out: str, options: DownloadOptions, retries: 
 
 def shards_by_pass(folder: str, found: Manifest) -> list[list[str]]:
     """The names of the shards in ``folder``, whose manifest is ``found``, pass by pass, the first pass's first."""
-    names, shard_size = list_shards(folder), found.options(DownloadOptions).shard_size
-    ends = list(accumulate(-(-rows // shard_size) for rows in found.counted(DownloadCounts).rows_by_pass))
+    names, ends = list_shards(folder), list(accumulate(found.shards_by_pass))
     if ends[-1] != len(names):
         raise ClipsieveError(f"{folder}: holds {len(names)} shards, by its manifest's counts it has {ends[-1]}")
     return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -20,10 +20,11 @@ from clipsieve.pipelines.shards.outcome_counts import (
     rows_of,
     top_failures,
 )
-from clipsieve.pipelines.shards.writer import STATS_SUFFIX, read_stats, stats_path
+from clipsieve.pipelines.shards.writer import read_stats, stats_path
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import BudgetError
 from clipsieve.schemas.outcomes import Status
+from clipsieve.schemas.shards import STATS_SUFFIX
 from clipsieve.schemas.threads import map_ahead
 
 

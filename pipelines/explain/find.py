@@ -20,9 +20,11 @@ from clipsieve.pipelines.shards.rows import read_placed_rows
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import load_members
+from clipsieve.schemas.naming import IMAGE_EXTENSIONS
 from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.run import Run, read_run
-from clipsieve.schemas.samples import IMAGE_EXTENSIONS, list_shards, read_samples
+from clipsieve.schemas.samples import read_samples
+from clipsieve.schemas.shards import list_shards, naming_of, tar_of
 from clipsieve.schemas.stages import STAGES, Holds
 from clipsieve.schemas.tables import SHARDS
 from clipsieve.schemas.threads import map_ahead
@@ -201,8 +203,9 @@ def _extract(shards: Iterable[Found], uid: str, image_out: str | None) -> str | 
     placed = next((found for found in shards if "tar_offset" in found.values), None)
     if placed is None:
         return None
-    tar, start = placed.path.removesuffix(".parquet") + ".tar", placed.values["tar_offset"]
-    (sample,) = read_samples([(tar, start, placed.values["tar_size"])], RangeReader())
+    folder, _, name = placed.path.removesuffix(".parquet").rpartition("/")
+    tar, start = tar_of(folder, name), placed.values["tar_offset"]
+    (sample,) = read_samples([(tar, start, placed.values["tar_size"])], RangeReader(), naming_of(folder))
     if sample.key != placed.values["key"]:
         raise InputError(f"{tar}: no sample {placed.values['key']} at byte {start}; run clipsieve verify")
     extension = next(extension for extension in IMAGE_EXTENSIONS if extension in sample.members)

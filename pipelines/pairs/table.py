@@ -82,13 +82,13 @@ def find_columns(names: Sequence[str], path: str, boxes: str | None = None, sha2
 
     Raises InputError when URL, caption or boxes are missing, or two columns would end under one name.
     """
-    url = _find(names, URL_NAMES)
-    caption = _find(names, CAPTION_NAMES)
+    url = find_name(names, URL_NAMES)
+    caption = find_name(names, CAPTION_NAMES)
     if url is None or caption is None:
         wanted, *others = URL_NAMES if url is None else CAPTION_NAMES
         has = ", ".join(names)
         raise InputError(f"{path}: column {wanted!r} is missing (or {', '.join(others)}); it has: {has}")
-    uid = _find(names, UID_NAMES)
+    uid = find_name(names, UID_NAMES)
     rest = [name for name in names if name not in (url, caption, uid)]
     extra = tuple((name, SOURCE_PREFIX + name if name in SHARDS.columns else name) for name in rest)
     for group in (list(names), [kept for _, kept in extra]):
@@ -97,7 +97,7 @@ def find_columns(names: Sequence[str], path: str, boxes: str | None = None, sha2
             raise InputError(f"{path}: two columns would be named {twice[0]!r}; rename one of them")
     if boxes is not None and boxes not in rest:
         raise InputError(f"{path}: `bbox_col` {boxes!r} is not one of its other columns: {', '.join(rest) or 'none'}")
-    return Columns(url, caption, uid, extra, _find(rest, SHA256_NAMES) if sha256 else None, boxes)
+    return Columns(url, caption, uid, extra, find_name(rest, SHA256_NAMES) if sha256 else None, boxes)
 
 
 def parquet_files(pairs: str) -> list[str]:
@@ -190,7 +190,8 @@ def _computed_uids(rows: pa.Table) -> pa.Array:
     return pa.array(map(uid_of, rows["url"].to_pylist(), rows["caption"].to_pylist()), pa.string())
 
 
-def _find(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+def find_name(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """The first of the names ``wanted`` that is among ``names``, exactly if one is, else without regard to case."""
     exact = [name for name in wanted if name in names]
     lowered = [name for want in wanted for name in names if name.lower() == want.lower()]
     return next(iter(exact + lowered), None)

@@ -23,6 +23,7 @@ from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, rea
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.reshard.copies import Ranges, copy_samples
 from clipsieve.pipelines.reshard.order import copies_of, find_borders, order_keys, shard_of
+from clipsieve.pipelines.reshard.repack import repack_samples
 from clipsieve.pipelines.shards.rows import read_placed_rows
 from clipsieve.schemas import files, manifest, tables
 from clipsieve.schemas.counts import ReshardCounts
@@ -32,7 +33,7 @@ from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import as_raw, as_strings, count, find, load_members, read_subset, write_members
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import ReshardOptions
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards, naming_of, tar_of
 from clipsieve.schemas.uid import uid_bytes, uid_strings
 
 PAIRS_PER_WORKER = 20_000
@@ -178,11 +179,14 @@ def write_shard(
     tar, parquet, stats = (files.join(out, f"{name}{suffix}") for suffix in (".tar", ".parquet", "_stats.json"))
     if not files.exists(stats):
         rows = pa.concat_tables(pieces, promote_options="permissive").sort_by(_ORDER)
-        ranges = _ranges(rows, folder)
-        digest = copy_samples(ranges, tar)
+        ranges, naming = _ranges(rows, folder), naming_of(folder)
+        if naming is None:
+            digest, offsets, sizes = copy_samples(ranges, tar), ranges.offsets, ranges.sizes
+        else:
+            digest, offsets, sizes = repack_samples(ranges, naming, tar)
         rows = rows.drop_columns([_SOURCE, _ORDER, _COPY])
-        for column, values in (("key", pa.array(ranges.new_keys)), ("tar_offset", pa.array(ranges.offsets))):
-            rows = rows.set_column(rows.schema.get_field_index(column), column, values)
+        for column, values in (("key", ranges.new_keys), ("tar_offset", offsets), ("tar_size", sizes)):
+            rows = rows.set_column(rows.schema.get_field_index(column), column, pa.array(values))
         tables.write_table(rows, tables.SHARDS, parquet, columns=["uid", "key", "tar_offset", "tar_size"])
         digests = {"tar_xxh3": digest, "rows_digest": tables.content_digest(parquet)}
         content = {"count": len(rows), "successes": len(rows), "failed_to_download": 0, "failed_to_resize": 0}
@@ -193,16 +197,22 @@ def write_shard(
 
 
 def _ranges(rows: pa.Table, folder: str) -> Ranges:
-    """Where the samples of an output shard's rows lie, and their new keys: of a pair's further copies KEY-1, KEY-2."""
+    """Where the samples of an output shard's rows lie, and their new keys: of a pair's further copies KEY-1, KEY-2.
+
+    Other tools' keys need not be unique among tars, nor such as clipsieve's own shards have: there uids are the keys.
+    """
     sources, keys, copies = (rows[name].to_pylist() for name in (_SOURCE, "key", _COPY))
-    new_keys = pa.array([f"{key}-{copy}" if copy else key for key, copy in zip(keys, copies, strict=True)], pa.string())
+    bases = keys if naming_of(folder) is None else rows["uid"].to_pylist()
+    new_keys = pa.array(
+        [f"{base}-{copy}" if copy else base for base, copy in zip(bases, copies, strict=True)], pa.string()
+    )
     for what, name, values in (("uid", "uid", rows[_ORDER]), ("key", "key", new_keys)):
         first = _first_repeated(values)
         if first is not None:
             same = pc.indices_nonzero(pc.equal(values, values[first])).to_pylist()
             where = " and ".join(sources[index] for index in same[:2])
             raise InputError(f"{folder}: {what} {rows[name][first]} stands in the shards twice, in {where}")
-    paths = [files.join(folder, f"{source}.tar") for source in sources]
+    paths = [tar_of(folder, source) for source in sources]
     starts, sizes = (rows[name].to_numpy() for name in ("tar_offset", "tar_size"))
     return Ranges(paths, keys, starts, sizes, new_keys.to_pylist())
 

@@ -29,7 +29,7 @@ from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import STORED, ScoreOptions
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.threads import map_ahead
 
 PAIRS_PER_WORKER = 5_000

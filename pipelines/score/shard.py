@@ -23,13 +23,13 @@ from clipsieve.pipelines.score.table import (
     score_columns,
     score_table,
 )
-from clipsieve.pipelines.shards.rows import read_rows
+from clipsieve.pipelines.shards.rows import iter_shard_samples, read_rows
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import ScoreOptions
-from clipsieve.schemas.samples import iter_samples
+from clipsieve.schemas.shards import tar_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ShardTask:
 
     @property
     def tar(self) -> str:
-        return files.join(self.folder, f"{self.name}.tar")
+        return tar_of(self.folder, self.name)
 
     @property
     def parquet(self) -> str:
@@ -105,7 +105,7 @@ class OpenClipModelHandler(ModelHandler[ShardTask, ShardScores, References]):
         is_listed = load_opt_out(self.opt_out).forbids_rows(rows, task.parquet)
         left_out = set(rows["key"].filter(pa.array(is_listed)).to_pylist())
         rows = rows.filter(pa.array(~is_listed))
-        samples = (sample for sample in iter_samples(task.tar) if sample.key not in left_out)
+        samples = (sample for sample in iter_shard_samples(task.folder, task.name) if sample.key not in left_out)
         batches = embed(
             samples, references.models, task.tar, self.options.batch_size, self.threads, self.options.precision
         )

@@ -11,6 +11,7 @@ subset can be read from the selection table's two ranks alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial, reduce
 
 import apache_beam as beam
 import numpy as np
@@ -24,7 +25,7 @@ from clipsieve.pipelines.select import plan as selection
 from clipsieve.pipelines.select import thresholds
 from clipsieve.pipelines.select.plan import SelectionPlan, Subset, subsets_of
 from clipsieve.pipelines.select.scans import Scan
-from clipsieve.pipelines.select.scored import Sources
+from clipsieve.pipelines.select.scored import NOT_A_MEMBER, Sources
 from clipsieve.pipelines.select.sorted_uids import write_uids
 from clipsieve.pipelines.select.where import parse_where
 from clipsieve.schemas import files, manifest, tables
@@ -32,10 +33,12 @@ from clipsieve.schemas.counts import Counts, MemberCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
+from clipsieve.schemas.members import WeightedMembers, write_members
 from clipsieve.schemas.opt_out import INPUT_NAME, load_opt_out
 from clipsieve.schemas.options import SelectOptions
 from clipsieve.schemas.uid import uid_bytes
 
+MEMBERS_NAME = "_members.npy"
 FILES_PER_WORKER = 32
 """Score files of 10,000 pairs that are worth the seconds in which a worker process starts."""
 
@@ -48,15 +51,17 @@ def run(
     opt_out: str | None = None,
     filters: str | None = None,
     dedup: str | None = None,
+    members: Sequence[str] = (),
 ) -> Manifest:
     """Select from the score files of the folder ``scores``, or the one at ``scores``; returns OUT/selection's manifest.
 
     Any Parquet with uid and a column of numbers is a score file. The outcome depends on the rows alone, not on how
     they lie in files, nor on workers. Not eligible is a uid that the file ``opt_out`` lists, a row with a
     ``reject_reason`` in the file of its name in the folder ``filters``, with a ``duplicate_of`` in ``dedup``, or
-    for which the condition ``options.where`` does not hold. Raises InputError for a similarity that is not finite,
-    a sample larger than its pool, a uid that is duplicated in a subset, or a list with URLs or domains that the
-    scores were not made with.
+    for which the condition ``options.where`` does not hold, or that one of the subset files ``members`` lacks. Raises
+    InputError for a similarity that is not finite, a sample larger than its pool, a uid that is duplicated in a subset,
+    a list with URLs or domains that the scores were not made with, and for members that the scores lack, unless
+    ``options.allow_missing``.
     """
     paths = [scores] if scores.endswith(".parquet") else files.list_files(scores, ".parquet")
     if not paths:
@@ -66,6 +71,8 @@ def run(
     listed.expect_applied(manifest.read_manifest(scores))
     folders = {"scores": scores, "filters": filters, "dedup": dedup}
     inputs = {name: manifest.input_digest(path) for name, path in folders.items() if path} | listed.inputs
+    inputs |= {f"members {files.name_of(path)}": manifest.input_digest(path) for path in members}
+    allowed = _intersection(members)
     subsets = subsets_of(options) if options.subsets else []
     with only_writer(out):
         opened = {
@@ -73,12 +80,34 @@ def run(
             for name in dict.fromkeys(["selection", *(subset.folder for subset in subsets)])
         }
         if not all(found.complete for found in opened.values()):
-            sources = Sources(options.score_column, options.where, opt_out, filters, dedup)
+            list_of_members = None
+            if allowed is not None:
+                list_of_members = write_members(allowed, files.join(out, "selection", MEMBERS_NAME))
+            sources = Sources(options.score_column, options.where, opt_out, filters, dedup, list_of_members)
             _select(paths, subsets, out, options, sources, list(opened), beam_args)
+        missing = None if allowed is None else _missing(files.join(out, "selection"), allowed, options.allow_missing)
         for name, found in opened.items():
             if not found.complete:
-                opened[name] = _finish(files.join(out, name), found)
+                opened[name] = _finish(files.join(out, name), found, missing)
         return opened["selection"]
+
+
+def _intersection(paths: Sequence[str]) -> np.ndarray | None:
+    """The uids bytes[N] of 16, ascending, that are in each of the subset files; None where there is none."""
+    lists = [WeightedMembers(path).uids for path in paths]
+    return reduce(partial(np.intersect1d, assume_unique=True), lists) if lists else None
+
+
+def _missing(folder: str, allowed: np.ndarray, may_be: bool) -> int:
+    """How many of the members the scores lack. Raises InputError where some are missing and none ``may_be``."""
+    counts = selection_counts(read_parts(folder), has_list=False)
+    missing = len(allowed) - counts.pairs + counts.left_out.get(NOT_A_MEMBER, 0)
+    if missing and not may_be:
+        raise InputError(
+            f"{folder}: {missing} of the {len(allowed)} members are not among the scores; `allow_missing` selects from "
+            "the others"
+        )
+    return missing
 
 
 def _select(
@@ -173,10 +202,11 @@ def _members(subset: Subset, plan: SelectionPlan, selected: Iterable[str]) -> It
             yield pa.Table.from_batches([batch.filter(pa.array(is_member))]).select(tables.SUBSET.columns)
 
 
-def _finish(folder: str, opened: Manifest) -> Manifest:
+def _finish(folder: str, opened: Manifest, missing: int | None) -> Manifest:
     parts = read_parts(folder)
     rows = {part.name.removesuffix(".parquet"): part.rows for part in parts if part.name.endswith(".parquet")}
     counts: Counts = MemberCounts(members=rows)
     if files.name_of(folder) == "selection":
-        counts = selection_counts(parts, has_list=INPUT_NAME in opened.inputs)
+        counts = selection_counts(parts, has_list=INPUT_NAME in opened.inputs).model_copy(update={"missing": missing})
+        files.remove(files.join(folder, MEMBERS_NAME))
     return manifest.finish(folder, opened, counts, folder_digest(parts))

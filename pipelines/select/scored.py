@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,13 @@ from clipsieve.pipelines.select import thresholds
 from clipsieve.pipelines.select.where import parse_where
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.members import find, load_members
 from clipsieve.schemas.opt_out import OPTED_OUT, load_opt_out
 from clipsieve.schemas.uid import UID_PATTERN, uid_array, uid_bytes
 
 BATCH_ROWS = 65_536
+NOT_A_MEMBER = "not_a_member"
+"""The reject_reason of a row whose uid is not in the list of members, whatever else speaks against it."""
 WHERE = "where"
 """The reject_reason of a row for which the condition does not hold."""
 
@@ -75,6 +78,8 @@ class Sources:
     """Folder of files with a ``reject_reason`` for each row."""
     dedup: str | None = None
     """Folder of files with a ``duplicate_of`` for each row."""
+    members: str | None = None
+    """File of the uids that may be selected, as `write_members` wrote them; None: all."""
 
     def read(self, path: str, with_uids: bool = True) -> Iterator[Scored]:
         """Stream the score file at ``path``; without uids these are neither read nor checked.
@@ -83,7 +88,7 @@ class Sources:
         is not eligible may have none), for what is no uid, and for a file next to it that is of other rows.
         """
         listed, where = load_opt_out(self.opt_out), parse_where(self.where)
-        with_uids = with_uids or bool(len(listed.uids))
+        with_uids = with_uids or bool(len(listed.uids)) or self.members is not None
         columns = dict.fromkeys([*(["uid"] if with_uids else []), self.score_column, *where.columns])
         beside = [_Beside(folder, path, column) for folder, column in self._folders if folder]
         first_row = 0
@@ -97,6 +102,9 @@ class Sources:
                 reasons = pc.if_else(pa.array(failing), WHERE, reasons)
             if len(listed.uids):
                 reasons = pc.if_else(pa.array(listed.forbids_uids(uid_bytes(uids))), OPTED_OUT, reasons)
+            if self.members is not None:
+                is_member = find(_members_in(self.members), uid_bytes(uids))
+                reasons = pc.if_else(pa.array(is_member), reasons, NOT_A_MEMBER)
             scores = _scores(batch[self.score_column], path, self.score_column)
             rows = Scored(uids, scores.to_numpy(zero_copy_only=False), reasons, duplicate_of)
             wrong = np.where(_is_valid(scores), ~np.isfinite(rows.similarity), rows.is_eligible)
@@ -109,6 +117,11 @@ class Sources:
     @property
     def _folders(self) -> tuple[tuple[str | None, str], ...]:
         return (self.filters, "reject_reason"), (self.dedup, "duplicate_of")
+
+
+@lru_cache(1)
+def _members_in(path: str) -> np.ndarray:
+    return load_members(path)
 
 
 class _Beside:

@@ -12,8 +12,13 @@ import pyarrow.compute as pc
 from clipsieve.schemas import files, samples, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.outcomes import Status
+from clipsieve.schemas.ranges import RangeReader
+from clipsieve.schemas.samples import Sample
+from clipsieve.schemas.shards import naming_of, tar_of
 from clipsieve.schemas.uid import UID_PATTERN, uid_of
 
+_PLACE = ("tar_offset", "tar_size")
+_SAMPLES_A_READ = 64
 _FROM_TAR = pa.schema(
     [(name, pa.string()) for name in ("uid", "key", "caption", "url")]
     + [("tar_offset", pa.int64()), ("tar_size", pa.int64())]
@@ -29,7 +34,7 @@ def read_rows(folder: str, shard: str) -> pa.Table:
     """
     path = files.join(folder, f"{shard}.parquet")
     if not files.exists(path):
-        return pa.Table.from_pylist(list(_rows_of_tar(files.join(folder, f"{shard}.tar"))), _FROM_TAR)
+        return pa.Table.from_pylist(list(_rows_of_tar(tar_of(folder, shard))), _FROM_TAR)
     with tables.open_parquet(path) as parquet:
         names = parquet.schema_arrow.names
         needed = ["key"] if "uid" in names else ["key", "url", "caption"]
@@ -53,9 +58,9 @@ def with_uids(rows: pa.Table, path: str) -> pa.Table:
 def read_placed_rows(folder: str, shard: str) -> pa.Table:
     """`read_rows` with ``tar_offset`` and ``tar_size`` int64; where they are missing the tar is scanned."""
     rows = read_rows(folder, shard)
-    if {"tar_offset", "tar_size"} <= set(rows.schema.names):
+    if set(_PLACE) <= set(rows.schema.names):
         return rows
-    path = files.join(folder, f"{shard}.tar")
+    path = tar_of(folder, shard)
     places = {sample.key: (sample.offset, sample.size) for sample in samples.iter_samples(path)}
     keys = rows["key"].to_pylist()
     absent = [key for key in keys if key not in places]
@@ -63,6 +68,21 @@ def read_placed_rows(folder: str, shard: str) -> pa.Table:
         raise InputError(f"{path}: {len(absent)} samples of its Parquet are missing, the first {absent[0]}")
     found = np.array([places[key] for key in keys], np.int64).reshape(-1, 2)
     return rows.append_column("tar_offset", pa.array(found[:, 0])).append_column("tar_size", pa.array(found[:, 1]))
+
+
+def iter_shard_samples(folder: str, shard: str) -> Iterator[Sample]:
+    """Stream the samples of a shard in the order of its tar.
+
+    A tar that another tool wrote, and an index describes, is read by the places in its table: it may hold others too.
+    """
+    path, naming = tar_of(folder, shard), naming_of(folder)
+    if naming is None:
+        yield from samples.iter_samples(path)
+        return
+    rows, reader = read_rows(folder, shard), RangeReader()
+    places = [(path, *place) for place in zip(*(rows[name].to_pylist() for name in _PLACE), strict=True)]
+    for first in range(0, len(places), _SAMPLES_A_READ):
+        yield from samples.read_samples(places[first : first + _SAMPLES_A_READ], reader, naming)
 
 
 def _rows_of_tar(path: str) -> Iterator[dict[str, Any]]:

@@ -23,13 +23,12 @@ from clipsieve.pipelines.shards.tars import TarWriter
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.outcomes import ErrorClass, Status
+from clipsieve.schemas.shards import STATS_SUFFIX
 from clipsieve.schemas.tables import SHARDS, TIME_COLUMNS
 from clipsieve.schemas.values import as_json, python_rows
 
 INPUT_COLUMNS = ("caption", "url", "key", "uid")
 """Columns of the shards table that a row has before its URL is requested."""
-
-STATS_SUFFIX = "_stats.json"
 
 _NOT_IN_JSON = TIME_COLUMNS | {"tar_offset", "tar_size"}
 _IN_JSON = [name for name in SHARDS.columns if name not in _NOT_IN_JSON]

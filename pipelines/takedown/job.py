@@ -17,6 +17,7 @@ from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.pairs.table import open_pairs
 from clipsieve.pipelines.takedown import plan as planning
 from clipsieve.pipelines.takedown.close import Contents, contents_of
+from clipsieve.pipelines.takedown.foreign import refuse_foreign
 from clipsieve.pipelines.takedown.plan import TakedownPlan
 from clipsieve.pipelines.takedown.shards import take_from_resharded, take_from_shard
 from clipsieve.pipelines.takedown.tables import blank_file, take_from_file
@@ -55,6 +56,7 @@ def _take_down(run_dir: str, listed: OptOut, dry_run: bool) -> TakedownPlan:
         for made in found.with_pairs:
             if not made.manifest.complete:
                 raise InputError(f"{made.path}: {made.manifest.unfinished}")
+        refuse_foreign(found, listed)
         uids = planning.named_uids(found, listed)
         plan = planning.make_plan(found, uids, listed)
         if dry_run or not plan.touched:

@@ -20,7 +20,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import as_strings, find, load_members, write_members
 from clipsieve.schemas.opt_out import OptOut
 from clipsieve.schemas.run import Made, Run
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.stages import Holds
 from clipsieve.schemas.tables import SHARDS
 from clipsieve.schemas.threads import map_ahead

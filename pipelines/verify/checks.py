@@ -36,7 +36,10 @@ def finished_manifest(folder: str) -> Manifest:
     """The manifest of a folder whose stage ran to its end."""
     found = read_manifest(folder)
     if found is None:
-        raise ClipsieveError(f"{folder}: holds no manifest.json, so nothing says what it was made from")
+        raise ClipsieveError(
+            f"{folder}: holds no manifest.json, so nothing says what it was made from; another tool's shards must be "
+            "indexed first (`clipsieve adopt`)"
+        )
     expect(found.complete, f"{folder}: {found.unfinished}")
     return found
 

@@ -9,7 +9,7 @@ from clipsieve.pipelines.shards.rows import read_rows
 from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, expect_parts, finished_manifest
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.counts import ScoreCounts
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 
 
 def check_scores(folder: str, shards: str) -> Check:

@@ -15,8 +15,10 @@ from clipsieve.pipelines.verify.checks import Check, expect, expect_equal, finis
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.members import as_raw, as_strings
+from clipsieve.schemas.naming import IMAGE_EXTENSIONS
 from clipsieve.schemas.outcomes import Status
-from clipsieve.schemas.samples import IMAGE_EXTENSIONS, Sample, iter_samples, list_shards
+from clipsieve.schemas.samples import Sample, iter_samples
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.uid import uid_bytes, uid_strings
 
 

@@ -9,7 +9,7 @@ from clipsieve.pipelines.takedown.shards import TAKEN_DOWN
 from clipsieve.pipelines.verify.checks import Check, expect
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.run import Run
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.stages import STAGES
 
 _NAME = "takedowns"

@@ -10,6 +10,7 @@ from clipsieve.schemas.options.dedup import DedupOptions
 from clipsieve.schemas.options.download import DownloadOptions
 from clipsieve.schemas.options.evaluate import EvaluateOptions
 from clipsieve.schemas.options.filter import FilterOptions
+from clipsieve.schemas.options.index import IndexOptions
 from clipsieve.schemas.options.reshard import ReshardOptions
 from clipsieve.schemas.options.score import STORED, ScoreOptions
 from clipsieve.schemas.options.select import SelectOptions, parse_combination
@@ -22,6 +23,7 @@ __all__ = [
     "DownloadOptions",
     "EvaluateOptions",
     "FilterOptions",
+    "IndexOptions",
     "Options",
     "ReshardOptions",
     "ScoreOptions",

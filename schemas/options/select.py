@@ -24,7 +24,7 @@ def parse_combination(text: str) -> tuple[float, int]:
 class SelectOptions(Options):
     """Which subsets and samples are cut from the scores."""
 
-    may_change = frozenset({"subsets"})
+    may_change = frozenset({"subsets", "allow_missing"})
 
     fractions: tuple[Fraction, ...] = Field(
         (20, 40, 60, 80), description="subsets to cut, each a percentage of the pairs with the best scores"
@@ -35,6 +35,9 @@ class SelectOptions(Options):
     score_column: str = Field("similarity", description="column of the score files by which the pairs are ranked")
     where: str = Field(
         "", description="condition on their columns, for example \"original_width >= 200 and language == 'en'\""
+    )
+    allow_missing: bool = Field(
+        False, description="select from the members that the scores have, and count those that they lack"
     )
     subsets: bool = Field(True, description="write the files of each subset and sample, not the selection table alone")
 

@@ -106,6 +106,9 @@ class TrainOptions(Options):
     any_code: bool = Field(False, description="resume from a checkpoint that another version of the trainer wrote")
     log_steps: Positive = Field(20, description="steps between two lines of the log")
     tensorboard: bool = Field(False, description="write the log to OUT/tensorboard too")
+    allow_missing: bool = Field(
+        False, description="train on the members of a subset that the shards have, and count those that they lack"
+    )
     seed: Seed = Field(0, description="seed of the new weights, the order of the samples, augmentations and masks")
 
     @property

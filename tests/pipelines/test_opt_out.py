@@ -21,7 +21,8 @@ from clipsieve.schemas import manifest, tables
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.members import as_raw, read_members
 from clipsieve.schemas.options import ReshardOptions, ScoreOptions, SelectOptions
-from clipsieve.schemas.samples import iter_samples, list_shards
+from clipsieve.schemas.samples import iter_samples
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.uid import to_u64_pairs, uid_bytes, uid_strings
 
 IN_PROCESS = ["--runner=FnApiRunner"]

@@ -6,7 +6,8 @@ import pytest
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.ranges import RangeReader
-from clipsieve.schemas.samples import iter_samples, list_shards, parse_samples, read_samples
+from clipsieve.schemas.samples import iter_samples, parse_samples, read_samples
+from clipsieve.schemas.shards import list_shards
 
 
 def write_tar(path, members, kind=tarfile.REGTYPE):

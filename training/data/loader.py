@@ -114,7 +114,7 @@ class PairReader:
     def _fetch(self, indices: Sequence[int]) -> list[Sample]:
         plan = self._plan
         ranges = [(self._tar(index), int(plan.offset[index]), int(plan.size[index])) for index in indices]
-        return read_samples(ranges, self._ranges)
+        return read_samples(ranges, self._ranges, plan.naming)
 
     def _tar(self, index: int) -> str:
         return self._plan.tars[self._plan.shard[index]]

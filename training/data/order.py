@@ -1,8 +1,8 @@
 """The endless stream of samples: which sample of a plan stands at each position, a function of the recipe alone.
 
 A subset's part of the stream is a row of epochs, each one permutation of its members, so each is seen once before any
-is seen again. Several subsets share the stream by weight: each block of 10,000 positions has as many of each as its
-weight says, in an order drawn for the block.
+is seen again; weighted.py tells of members with weights. Several subsets share the stream by weight: each block of
+10,000 positions has as many of each as its weight says, in an order drawn for the block.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
 from clipsieve.schemas.errors import InputError
 from clipsieve.training.data.plan import SamplePlan
+from clipsieve.training.data.weighted import WeightedEpochs
 
 BLOCK = 10_000
 """Positions within which the subsets' shares are exact."""
@@ -22,13 +24,46 @@ _MIXING = 1 << 31
 """Keeps the draws of a block apart from those of an epoch."""
 
 
+class Epochs(Protocol):
+    """The epochs of one subset: arrays of indices into its members."""
+
+    @property
+    def length(self) -> int:
+        """Positions of an epoch."""
+
+    @property
+    def members(self) -> int:
+        """Pairs that it holds, each counted once."""
+
+    def order(self, epoch: int) -> np.ndarray:
+        """int64[length]: the members of an epoch in its order."""
+
+
+@dataclass(frozen=True)
+class PlainEpochs:
+    """Epochs that hold each member once, each a permutation of its own."""
+
+    length: int
+    seed: int
+    subset: int
+
+    @property
+    def members(self) -> int:
+        return self.length
+
+    def order(self, epoch: int) -> np.ndarray:
+        return _permutation(self.length, self.seed, epoch, self.subset)
+
+
 @dataclass(frozen=True)
 class SampleOrder:
     """The stream of a plan's samples under a seed."""
 
     plan: SamplePlan
+    epochs: tuple[Epochs, ...]
+    """Those of each of the plan's subsets, or of all its samples."""
     slots: tuple[int, ...]
-    """How many of each block's positions each of the plan's subsets has."""
+    """How many of each block's positions each of them has."""
     seed: int
 
     def slice(self, start: int, stop: int) -> np.ndarray:
@@ -53,49 +88,54 @@ class SampleOrder:
 
     def unique(self, samples_seen: int) -> int:
         """How many different samples the first ``samples_seen`` positions hold."""
-        if len(self.slots) == 1:
-            return min(samples_seen, self._members(0))
+        if len(self.slots) == 1 and isinstance(self.epochs[0], PlainEpochs):
+            return min(samples_seen, self.epochs[0].members)
         seen = np.zeros(len(self.plan), bool)
         for subset, slots in enumerate(self.slots):
             block, rest = divmod(samples_seen, BLOCK)
             count = block * slots + int(np.count_nonzero(_turns(self.slots, self.seed, block)[:rest] == subset))
-            seen[self._of_subset(subset, 0, min(count, self._members(subset)))] = True
+            seen[self._of_subset(subset, 0, min(count, self.epochs[subset].length))] = True
         return int(np.count_nonzero(seen))
-
-    def _members(self, subset: int) -> int:
-        return len(self.plan.subsets[subset]) if self.plan.subsets else len(self.plan)
 
     def _of_subset(self, subset: int, start: int, stop: int) -> np.ndarray:
         """The plan's indices at these positions of one subset's own stream."""
-        members = self._members(subset)
+        epochs = self.epochs[subset]
         parts: list[np.ndarray] = [np.empty(0, np.int64)]
         while start < stop:
-            epoch, first = divmod(start, members)
-            last = min(members, first + stop - start)
-            parts.append(_epoch_order(members, self.seed, epoch, subset)[first:last])
+            epoch, first = divmod(start, epochs.length)
+            last = min(epochs.length, first + stop - start)
+            parts.append(epochs.order(epoch)[first:last])
             start += last - first
         indices = np.concatenate(parts)
         return self.plan.subsets[subset][indices] if self.plan.subsets else indices
 
 
-def make_order(plan: SamplePlan, weights: Sequence[float], seed: int) -> SampleOrder:
-    """The stream in which the plan's subsets have these shares; ``weights`` need not add up to 1.
+def make_order(plan: SamplePlan, shares: Sequence[float], seed: int, batch_size: int) -> SampleOrder:
+    """The stream in which the plan's subsets have these shares, which need not add up to 1.
 
-    Raises InputError for a weight so small that a block has no place for it.
+    Raises InputError for a share so small that a block has no place for it, and for weights whose copies cannot be
+    kept apart in batches of ``batch_size``.
     """
     if not plan.subsets:
-        return SampleOrder(plan, (BLOCK,), seed)
-    exact = np.asarray(weights, np.float64) / np.sum(weights) * BLOCK
+        return SampleOrder(plan, (PlainEpochs(len(plan), seed, 0),), (BLOCK,), seed)
+    epochs = tuple(_epochs(weights, batch_size, seed, subset) for subset, weights in enumerate(plan.weights))
+    exact = np.asarray(shares, np.float64) / np.sum(shares) * BLOCK
     slots = np.floor(exact).astype(np.int64)
     slots[np.argsort(slots - exact, kind="stable")[: BLOCK - int(slots.sum())]] += 1
     if not slots.all():
-        least = weights[int(np.argmin(slots))]
+        least = shares[int(np.argmin(slots))]
         raise InputError(f"subset: weight {least:g} is less than 1 in {BLOCK:,} of the weights' sum; raise it")
-    return SampleOrder(plan, tuple(slots.tolist()), seed)
+    return SampleOrder(plan, epochs, tuple(slots.tolist()), seed)
+
+
+def _epochs(weights: np.ndarray, batch_size: int, seed: int, subset: int) -> Epochs:
+    if (weights == 1).all():
+        return PlainEpochs(len(weights), seed, subset)
+    return WeightedEpochs(weights, batch_size, (seed, subset))
 
 
 @lru_cache(maxsize=8)
-def _epoch_order(members: int, seed: int, epoch: int, subset: int) -> np.ndarray:
+def _permutation(members: int, seed: int, epoch: int, subset: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch, subset)).permutation(members)
 
 

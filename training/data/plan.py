@@ -1,14 +1,15 @@
 """Which samples a run trains on and where they lie: decided before step 0, from tables.
 
-The plan holds 20 bytes a sample, 8 more for each subset of a mixture that it is in, and the order 8 (twice at an
-epoch's border): 100M samples take 3.6 GB in every process. A global random order wants a store with fast random
-reads: local disks rather than an object store.
+The samples stand in the order of their uids, whatever tar each lies in: a run on a copy of some shards, or on an index
+of them, is the run on these. The plan holds 20 bytes a sample, 16 more for each subset of a mixture that it is in, and
+the order 8 (twice at an epoch's border): 100M samples take 3.6 GB in every process, and 4 GB more while it is made. A
+global random order wants a store with fast random reads: local disks rather than an object store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +17,16 @@ import pyarrow.compute as pc
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.members import as_raw, read_members
+from clipsieve.schemas.members import WeightedMembers, as_raw, as_strings
+from clipsieve.schemas.naming import Naming
 from clipsieve.schemas.opt_out import OptOut, load_opt_out
 from clipsieve.schemas.outcomes import Status
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards, naming_of, tar_of
 from clipsieve.schemas.tables import SHARDS, open_parquet, read_table
-from clipsieve.schemas.uid import uid_bytes
+from clipsieve.schemas.threads import map_ahead
+from clipsieve.schemas.uid import uid_bytes, uid_strings
 
 _COLUMNS = ("uid", "key", "status", "tar_offset", "tar_size")
-_UID_TYPE = pa.binary(16)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class SamplePlan:
     """The samples of a run in the shards' order; a sample is known by its index here."""
 
     tars: tuple[str, ...]
+    naming: Naming | None
+    """How their members are named; None where they are as in clipsieve's own shards."""
     shard: np.ndarray
     """int32[N]: which of ``tars``."""
     offset: np.ndarray
@@ -39,76 +43,126 @@ class SamplePlan:
     size: np.ndarray
     """int64[N]: bytes from there to the end of its last member."""
     subsets: tuple[np.ndarray, ...]
-    """int64[N_k] each: the members of each subset of a mixture, by index here; empty where there is one stream."""
-    opted_out: int
+    """int64[N_k] each: the members of each subset, by index here, ascending; empty where there is none."""
+    weights: tuple[np.ndarray, ...]
+    """int64[N_k] each: how often an epoch of the subset has each of its members."""
+    missing: tuple[int, ...] = ()
+    """Of each subset, how many of its members are of no downloaded sample."""
+    opted_out: int = 0
     """How many samples were left out because the opt-out list names them."""
 
     def __len__(self) -> int:
         return len(self.offset)
 
 
-def plan_samples(shards: str, subsets: Sequence[str] = (), opt_out: str | None = None) -> SamplePlan:
+def plan_samples(
+    shards: str, subsets: Sequence[str] = (), opt_out: str | None = None, allow_missing: bool = False
+) -> SamplePlan:
     """The downloaded samples of a shards folder, or those of them whose uid one of the subset files holds.
 
     Those that the file ``opt_out`` lists are left out.
-    Raises InputError when a subset holds a uid that no downloaded sample has, with their number, and for one of which
-    nothing is left.
+    Raises InputError when a subset holds a uid that no downloaded sample has, with their number, unless
+    ``allow_missing``; for one of which nothing is left; and for a uid that two samples have.
     """
-    chosen = [_Members(path) for path in subsets]
-    tars: list[str] = []
-    columns, membership = [], []
-    listed, opted_out = load_opt_out(opt_out), 0
-    for name in list_shards(shards):
-        uid, offset, size, is_listed = _downloaded(files.join(shards, f"{name}.parquet"), listed)
-        within = np.stack([members.find(uid) for members in chosen] or [np.ones(len(uid), bool)])
-        kept = within.any(axis=0)
-        opted_out += int(np.count_nonzero(kept & is_listed))
-        kept &= ~is_listed
-        columns.append((np.full(np.count_nonzero(kept), len(tars), np.int32), offset[kept], size[kept]))
-        membership.append(within[:, kept])
-        tars.append(files.join(shards, f"{name}.tar"))
-    for members in chosen:
-        members.check(shards)
-    shard, offset, size = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    members_of = [np.flatnonzero(row) for row in np.concatenate(membership, axis=1)] if len(chosen) > 1 else []
-    for path, indices in zip(subsets, members_of, strict=False):
+    chosen, names = [WeightedMembers(path) for path in subsets], list_shards(shards)
+    listed = load_opt_out(opt_out)
+    tables = map_ahead(lambda name: _downloaded(files.join(shards, f"{name}.parquet"), listed), names)
+    parts, opted_out = [], 0
+    for number, table in enumerate(tables):
+        found = np.stack([members.find(table.raw_uids) for members in chosen] or [np.zeros(len(table), np.int64)])
+        is_kept = (found >= 0).any(axis=0)
+        opted_out += int(np.count_nonzero(is_kept & table.is_listed))
+        is_kept &= ~table.is_listed
+        parts.append(_Part(np.full(int(is_kept.sum()), number, np.int32), table.where(is_kept), found[:, is_kept]))
+    if not allow_missing:
+        for members in chosen:
+            members.refuse_missing(f"downloaded sample in {shards}", "`allow_missing` trains on the others")
+    uids = as_strings(np.concatenate([part.table.raw_uids for part in parts]))
+    order = np.argsort(uids, kind="stable")
+    _refuse_repeats(uids[order], shards)
+    shard, offset, size = (
+        np.concatenate(columns)[order]
+        for columns in zip(*((part.shard, part.table.offset, part.table.size) for part in parts), strict=True)
+    )
+    found = np.concatenate([part.found for part in parts], axis=1)[:, order]
+    members_of = tuple(np.flatnonzero(row >= 0) for row in found[: len(chosen)])
+    for members, indices in zip(chosen, members_of, strict=True):
         if not len(indices):
-            raise InputError(f"{path}: no sample of it is left to train on")
-    return SamplePlan(tuple(tars), shard, offset, size, tuple(members_of), opted_out)
+            raise InputError(f"{members.path}: no sample of it is left to train on")
+    return SamplePlan(
+        tars=tuple(tar_of(shards, name) for name in names),
+        naming=naming_of(shards),
+        shard=shard,
+        offset=offset,
+        size=size,
+        subsets=members_of,
+        weights=tuple(
+            members.weights[row[indices]] for members, row, indices in zip(chosen, found, members_of, strict=False)
+        ),
+        missing=tuple(members.missing for members in chosen),
+        opted_out=opted_out,
+    )
 
 
-class _Members:
-    """The uids of a subset file, and which of them were met in the shards."""
+@dataclass(frozen=True)
+class _Downloaded:
+    """The downloaded rows of a shard."""
 
-    def __init__(self, path: str) -> None:
-        self._path, self._uids = path, _fixed_binary(as_raw(read_members(path)))
-        self._met = np.zeros(len(self._uids), bool)
+    raw_uids: np.ndarray
+    """uint8[N, 16]"""
+    offset: np.ndarray
+    size: np.ndarray
+    is_listed: np.ndarray
+    """bool[N]: whether the opt-out list names them."""
 
-    def find(self, uids: pa.Array) -> np.ndarray:
-        """bool[N]: which of ``uids`` are members."""
-        found = pc.index_in(uids, value_set=self._uids)
-        self._met[found.drop_null().to_numpy()] = True
-        return found.is_valid().to_numpy(zero_copy_only=False)
+    def __len__(self) -> int:
+        return len(self.offset)
 
-    def check(self, shards: str) -> None:
-        if not self._met.all():
-            first = self._uids.filter(pa.array(~self._met))[0].as_py().hex()
-            count = np.count_nonzero(~self._met)
-            raise InputError(f"{self._path}: {count} uids are of no downloaded sample in {shards}, the first {first}")
+    def where(self, is_kept: np.ndarray) -> _Downloaded:
+        """The rows that ``is_kept`` bool[N] keeps."""
+        return _Downloaded(*(getattr(self, field.name)[is_kept] for field in fields(self)))
 
 
-def _downloaded(path: str, opt_out: OptOut) -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each downloaded row: uid, tar_offset, tar_size, and whether the opt-out list names it."""
-    judged: list[str] = []
-    if opt_out.columns:
-        with open_parquet(path) as parquet:
-            judged = [name for name in opt_out.columns if name in parquet.schema_arrow.names]
+@dataclass(frozen=True)
+class _Part:
+    """What a plan takes of a shard."""
+
+    shard: np.ndarray
+    table: _Downloaded
+    found: np.ndarray
+    """int64[K, N]: of each subset, which of its members each row is; -1: none."""
+
+
+def _refuse_repeats(uids: np.ndarray, shards: str) -> None:
+    is_repeated = uids[1:] == uids[:-1]
+    if is_repeated.any():
+        first = uid_strings(as_raw(uids[1:][is_repeated][:1]))[0]
+        raise InputError(f"{shards}: {int(is_repeated.sum())} samples have the uid of another, the first {first}")
+
+
+def _downloaded(path: str, opt_out: OptOut) -> _Downloaded:
+    names = _names_in(path)
+    judged = [name for name in opt_out.columns if name in names]
     table = read_table(path, SHARDS, (*_COLUMNS, *judged))
     table = table.filter(pc.equal(table["status"], Status.SUCCESS.value))
     if table["tar_offset"].null_count or table["tar_size"].null_count:
         raise InputError(f"{path}: a downloaded row lacks its tar_offset or tar_size; verify the shards")
-    uid = _fixed_binary(_uid_bytes(table["uid"], path))
-    return uid, table["tar_offset"].to_numpy(), table["tar_size"].to_numpy(), opt_out.forbids_rows(table, path)
+    offset, size = (table[name].to_numpy() for name in ("tar_offset", "tar_size"))
+    return _Downloaded(_uid_bytes(table["uid"], path), offset, size, opt_out.forbids_rows(table, path))
+
+
+def _names_in(path: str) -> list[str]:
+    """The columns of a shard's table. Raises InputError where they do not say where its samples are."""
+    names = []
+    if files.exists(path):
+        with open_parquet(path) as parquet:
+            names = parquet.schema_arrow.names
+    if not {"uid", "tar_offset", "tar_size"} <= set(names):
+        raise InputError(
+            f"{path}: does not say where the samples are; of another tool's shards, train on an index "
+            "(`clipsieve index`), or on a copy (`clipsieve reshard`)"
+        )
+    return names
 
 
 def _uid_bytes(uids: pa.ChunkedArray, path: str) -> np.ndarray:
@@ -116,8 +170,3 @@ def _uid_bytes(uids: pa.ChunkedArray, path: str) -> np.ndarray:
         return uid_bytes(uids)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: column 'uid' holds a value that is not 32 hex digits ({error})") from error
-
-
-def _fixed_binary(uids: np.ndarray) -> pa.Array:
-    data = pa.py_buffer(np.ascontiguousarray(uids))
-    return pa.FixedSizeBinaryArray.from_buffers(_UID_TYPE, len(uids), [None, data])

@@ -20,7 +20,8 @@ from clipsieve.schemas.errors import BudgetError, InputError
 from clipsieve.schemas.manifest import read_manifest
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass
-from clipsieve.schemas.samples import iter_samples, list_shards
+from clipsieve.schemas.samples import iter_samples
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.uid import uid_of
 from tests.commands import CLIPSIEVE
 

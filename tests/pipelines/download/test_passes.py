@@ -26,7 +26,7 @@ from clipsieve.schemas.counts import DownloadCounts, PassCounts
 from clipsieve.schemas.errors import BudgetError, InputError
 from clipsieve.schemas.manifest import read_manifest
 from clipsieve.schemas.options import DownloadOptions, ScoreOptions
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 
 ONE_PROCESS = ("--runner=FnApiRunner",)
 SHARD_SIZE = 4

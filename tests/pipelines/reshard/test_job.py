@@ -16,7 +16,8 @@ import webdataset
 from clipsieve.pipelines.reshard import job as reshard
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import ReshardOptions
-from clipsieve.schemas.samples import iter_samples, list_shards
+from clipsieve.schemas.samples import iter_samples
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.uid import UID_U64_PAIR
 
 IN_PROCESS = ["--runner=FnApiRunner"]

@@ -252,3 +252,32 @@ def test_adversarial_pools_are_cut_as_numpy_sorts_them(tmp_path: Path) -> None:
         assert sorted(uids_in(out / "samples" / "top0.5_5.parquet")) == sorted(UIDS[order[:5]])
         assert len(set(uids_in(out / "samples" / "100.parquet"))) == 100
         assert sorted(uids_in(out / "samples" / "1003.parquet")) == sorted(UIDS)
+
+
+def test_members_of_all_lists_alone_are_eligible(tmp_path: Path) -> None:
+    """A published list, and another, as subset files; the best 40% are those of a pool of just these pairs."""
+    scores = write_scores(tmp_path / "scores")
+    first, second = np.arange(ROWS) % 2 == 0, np.arange(ROWS) % 3 == 0
+    lists = [str(tmp_path / "first.txt"), str(tmp_path / "second.parquet")]
+    Path(lists[0]).write_text("".join(f"{uid}\n" for uid in UIDS[first]))
+    pq.write_table(pa.table({"uid": UIDS[second]}), lists[1])
+    options = SelectOptions(fractions=(40,))
+    made = select.run(str(scores), str(tmp_path / "run"), options, IN_PROCESS, members=lists)
+    both = first & second
+    assert made.counts.shown == {"pairs": ROWS, "eligible": both.sum(), "missing": 0, "not_a_member": (~both).sum()}
+    order = np.lexsort((UIDS[both], -SIMILARITY[both]))
+    chosen = UIDS[both][order[: both.sum() * 40 // 100]]
+    assert set(uids_in(tmp_path / "run" / "subsets" / "top40.parquet")) == set(chosen)
+    check_selection(str(tmp_path / "run" / "selection"), str(scores))
+
+
+def test_members_that_the_scores_lack_are_refused_or_counted(tmp_path: Path) -> None:
+    scores, listed = write_scores(tmp_path / "scores"), tmp_path / "list.txt"
+    listed.write_text("".join(f"{uid}\n" for uid in [*UIDS[:100], "0" * 32, "f" * 32]))
+    run, options = str(tmp_path / "run"), SelectOptions(fractions=(50,))
+    with pytest.raises(InputError, match=r"2 of the 102 members are not among the scores; `allow_missing` selects"):
+        select.run(str(scores), run, options, IN_PROCESS, members=[str(listed)])
+    allowed = options.model_copy(update={"allow_missing": True})
+    made = select.run(str(scores), run, allowed, IN_PROCESS, members=[str(listed)])
+    assert made.counts.shown == {"pairs": ROWS, "eligible": 100, "missing": 2, "not_a_member": ROWS - 100}
+    assert not list((tmp_path / "run" / "selection").glob("*.npy"))

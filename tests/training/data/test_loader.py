@@ -36,7 +36,7 @@ def plan(shards):
 
 
 def stream(plan, tower, augment="none", workers=1, size=8, until=120):
-    reader = PairReader(make_order(plan, (), 5), tower, (View("image", augment),), "truncate")
+    reader = PairReader(make_order(plan, (), 5, 32), tower, (View("image", augment),), "truncate")
     shares = [range(start, start + size) for start in range(0, until, size)]
     batches = list(load_batches(reader, shares, workers))
     return torch.cat([batch.images["image"] for batch in batches]), torch.cat([batch.texts for batch in batches])
@@ -48,8 +48,9 @@ def assert_equal(ours, theirs):
 
 def test_batches_hold_the_images_and_captions_of_the_stream(plan, tower):
     images, texts = stream(plan, tower)
-    held = [sample for tar in plan.tars for sample in samples.iter_samples(tar)]
-    expected = [held[index] for index in make_order(plan, (), 5).slice(0, 120)]
+    at = {(tar, sample.offset): sample for tar in plan.tars for sample in samples.iter_samples(tar)}
+    held = [at[plan.tars[shard], offset] for shard, offset in zip(plan.shard, plan.offset, strict=True)]
+    expected = [held[index] for index in make_order(plan, (), 5, 32).slice(0, 120)]
     prepare = fit_to_tower(tower.preprocess_cfg)
     pixels = np.stack([prepare(decode_sample(sample, "held")) for sample in expected])
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pixels)
@@ -72,7 +73,7 @@ def test_what_is_kept_is_what_would_be_decoded_again(plan, tower, augment, monke
 
 def test_the_cache_stays_within_its_room(plan, tower, monkeypatch):
     monkeypatch.setattr(data, "CACHE_BYTES", 5000)
-    reader = PairReader(make_order(plan, (), 0), tower, (View("image", "none"),), "truncate")
+    reader = PairReader(make_order(plan, (), 0, 32), tower, (View("image", "none"),), "truncate")
     reader.read(range(len(plan)))
     held = sum(array.nbytes for pair in reader._cache.values() for array in pair)
     assert 4000 < held <= 5000
@@ -80,7 +81,7 @@ def test_the_cache_stays_within_its_room(plan, tower, monkeypatch):
 
 def test_augmented_epochs_differ(plan, tower):
     images, _ = stream(plan, tower, "crop_flip", size=len(plan), until=2 * len(plan))
-    indices = make_order(plan, (), 5).slice(0, 2 * len(plan))
+    indices = make_order(plan, (), 5, 32).slice(0, 2 * len(plan))
     first, second = np.argsort(indices[: len(plan)]), len(plan) + np.argsort(indices[len(plan) :])
     assert all(not torch.equal(images[a], images[b]) for a, b in zip(first, second, strict=True))
 
@@ -88,7 +89,7 @@ def test_augmented_epochs_differ(plan, tower):
 def test_a_batch_that_is_not_wanted_ends_the_threads(plan, tower):
     before = set(threading.enumerate())
     batches = load_batches(
-        PairReader(make_order(plan, (), 0), tower, (View("image", "none"),), "truncate"), [range(4)] * 100, 2
+        PairReader(make_order(plan, (), 0, 32), tower, (View("image", "none"),), "truncate"), [range(4)] * 100, 2
     )
     next(batches)
     assert set(threading.enumerate()) > before

@@ -13,12 +13,16 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.training.data.order import BLOCK, make_order
 from clipsieve.training.data.plan import SamplePlan
 
+BATCH = 16
 
-def order_of(samples, subsets=(), weights=(), seed=0):
-    """Subsets are given by their members' indices."""
+
+def order_of(samples, subsets=(), shares=(), seed=0):
+    """Subsets are given by their members' indices; one that stands several times has that weight."""
     zeros = np.zeros(samples, np.int64)
-    plan = SamplePlan(("0.tar",), zeros.astype(np.int32), zeros, zeros, tuple(map(np.asarray, subsets)), 0)
-    return make_order(plan, weights, seed)
+    counted = [np.unique(np.asarray(subset), return_counts=True) for subset in subsets]
+    members, weights = (tuple(column) for column in zip(*counted, strict=True)) if counted else ((), ())
+    plan = SamplePlan(("0.tar",), None, zeros.astype(np.int32), zeros, zeros, members, weights)
+    return make_order(plan, shares, seed, BATCH)
 
 
 @given(st.integers(1, 30), st.integers(0, 3), st.integers(0, 5))

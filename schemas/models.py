@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from clipsieve.schemas import files
+from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.tokenizer import Tokenizer, portable_text_cfg, resolved_text_cfg, tokenizer_files, tokenizer_for
 
@@ -75,7 +75,7 @@ def save_model(folder: str, model: torch.nn.Module, model_cfg: dict[str, Any], p
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     portable = {**model_cfg, "text_cfg": portable_text_cfg(model_cfg["text_cfg"])}
     config = {"model_cfg": portable, "preprocess_cfg": preprocess_cfg}
-    files.write_bytes(files.join(folder, CONFIG_NAME), json.dumps(config, indent=1).encode())
+    files.write_bytes(files.join(folder, CONFIG_NAME), strict_json.dumps(config, indent=1).encode())
     for name, content in tokenizer_files(model_cfg["text_cfg"]).items():
         files.write_bytes(files.join(folder, name), content)
     files.write_bytes(files.join(folder, WEIGHTS_NAME), safetensors.torch.save(weights))

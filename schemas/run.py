@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clipsieve.schemas import files
+from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.manifest import Manifest, known_digests, read_manifest
 from clipsieve.schemas.stages import STAGES, Holds, Output, Stage
 from clipsieve.schemas.training_data import TrainingData
@@ -83,5 +82,5 @@ def read_run(run_dir: str) -> Run:
 def gather(run_dir: str) -> None:
     """Write ``run_dir``/manifest.json: the manifests of all its stages in one file."""
     gathered = {name: manifest.model_dump(mode="json") for name, manifest in read_run(run_dir).manifests.items()}
-    content = json.dumps({"stages": gathered}, indent=1, ensure_ascii=False)
+    content = strict_json.dumps({"stages": gathered}, indent=1, ensure_ascii=False)
     files.write_if_changed(files.join(run_dir, "manifest.json"), content.encode() + b"\n")

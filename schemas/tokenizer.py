@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,7 +26,7 @@ import sentencepiece
 import torch
 from open_clip.tokenizer import SimpleTokenizer, canonicalize_text, default_bpe, get_clean_fn, whitespace_clean
 
-from clipsieve.schemas import files
+from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.errors import InputError
 
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
@@ -187,4 +186,4 @@ def _t5_config(pieces: sentencepiece.SentencePieceProcessor) -> bytes:
         "extra_ids": 0,
         "legacy": False,
     }
-    return json.dumps(config, indent=1).encode()
+    return strict_json.dumps(config, indent=1).encode()

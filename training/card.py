@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from clipsieve.schemas import files
+from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.ledger import Ledger
 from clipsieve.schemas.manifest import Manifest
@@ -38,7 +36,7 @@ def write_card(folder: str, manifest: Manifest, tower: Tower, ledger: Ledger) ->
         f"## Data\n\n{_data(manifest)}",
         f"## Compute\n\n{_compute(ledger)}",
         f"## Evaluation\n\nResults of this model are in `evaluations/{name}` of the run's folder, if it was evaluated.",
-        f"## Recipe\n\n```json\n{json.dumps(manifest.asked, indent=1, ensure_ascii=False)}\n```",
+        f"## Recipe\n\n```json\n{strict_json.dumps(manifest.asked, indent=1, ensure_ascii=False)}\n```",
         f"## Origin\n\n{_table(manifest.given | {'weights': str(manifest.digest)}, 'digest of')}",
         f"## Versions\n\n{_table(manifest.versions, 'package')}",
     ]

@@ -5,14 +5,13 @@ Reads top to bottom: what a run is (`run`) and its loop (`_train`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 
 import numpy as np
 import torch
 
-from clipsieve.schemas import files
+from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, read_manifest
@@ -132,7 +131,7 @@ def _not_finite(job: Job, reader: PairReader, step: int) -> ClipsieveError:
     if job.runtime.is_first:
         names = reader.names(range(step * size, (step + 1) * size))
         rows = [{"step": step + 1, "shard": files.name_of(tar), "key": key} for tar, key in names]
-        files.write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        files.write_bytes(path, "".join(strict_json.dumps(row) + "\n" for row in rows).encode())
     job.runtime.barrier()
     return ClipsieveError(
         f"{path}: the loss or its gradient is not finite at step {step + 1}; it lists that step's {size} samples; "

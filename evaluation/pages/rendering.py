@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipsieve.evaluation.pages import words
+from clipsieve.schemas import strict_json
 
 _HERE = Path(__file__).parent
 
@@ -30,6 +31,7 @@ def render_page(template: Path, script: str = "", **shown: Any) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_function"] = strict_json.dumps
     environment.filters.update(
         count="{:,}".format,
         percent=lambda fraction: f"{100 * fraction:.1f}%",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from clipsieve.evaluation.datasets.catalogue import BY_SLUG
 from clipsieve.evaluation.results.averages import averages
 from clipsieve.evaluation.results.tables import json_lines
-from clipsieve.schemas import files
+from clipsieve.schemas import files, strict_json
 
 DATACOMP_NAME = "eval_results.jsonl"
 AVERAGES_NAME = "averages.json"
@@ -26,12 +25,12 @@ def write_exports(out: str, model: str, rows: Sequence[dict[str, Any]]) -> None:
     """
     if of_datacomp := datacomp_rows(rows):
         files.write_bytes(files.join(out, DATACOMP_NAME), json_lines(of_datacomp))
-    files.write_bytes(files.join(out, AVERAGES_NAME), json.dumps(averages(rows), indent=1).encode() + b"\n")
+    files.write_bytes(files.join(out, AVERAGES_NAME), strict_json.dumps(averages(rows), indent=1).encode() + b"\n")
     benchmark = [benchmark_row(model, row) for row in rows]
     for row in benchmark:
         dataset = row["dataset"].removeprefix("wds/").replace("/", "_")
         file = f"{dataset}_{files.name_of(row['pretrained'])}_{row['model']}_{row['language']}_{row['task']}.json"
-        files.write_bytes(files.join(out, "clip_benchmark", file), json.dumps(row).encode())
+        files.write_bytes(files.join(out, "clip_benchmark", file), strict_json.dumps(row).encode())
     files.write_bytes(files.join(out, "clip_benchmark", "benchmark.csv"), _csv(benchmark))
 
 

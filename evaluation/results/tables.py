@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipsieve.schemas import files
+from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.results import RESULTS_NAME, SAMPLES_NAME
 from clipsieve.schemas.tables import Table, write_table
@@ -50,7 +50,7 @@ def write_rows(out: str, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def json_lines(rows: Iterable[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return "".join(strict_json.dumps(row) + "\n" for row in rows).encode()
 
 
 def write_samples(out: str, key: str, outcome: TaskResult) -> None:

@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import html
 import io
-import json
 import re
 import tarfile
 from collections import Counter
@@ -30,7 +29,7 @@ from tqdm import tqdm
 
 from clipsieve.pipelines.builtin.near_duplicates import group_near_duplicates, near_duplicates
 from clipsieve.pipelines.images.phash import perceptual_hash
-from clipsieve.schemas import files, samples
+from clipsieve.schemas import files, samples, strict_json
 from clipsieve.schemas.images import decode_image
 from clipsieve.schemas.uid import uid_of
 
@@ -239,7 +238,7 @@ def write_training_shard(pictures: list[PoolPicture], folder: str) -> None:
     ]
     with files.atomic_write(files.join(folder, "00000.parquet")) as stream:
         pq.write_table(pa.Table.from_pylist(rows), stream)
-    files.write_bytes(files.join(folder, "00000_stats.json"), json.dumps({"successes": len(rows)}).encode())
+    files.write_bytes(files.join(folder, "00000_stats.json"), strict_json.dumps({"successes": len(rows)}).encode())
 
 
 def _write_task(folder: str, members: list[tuple[bytes, dict[str, bytes]]], texts: dict[str, str]) -> None:

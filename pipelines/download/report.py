@@ -16,7 +16,7 @@ from apache_beam.metrics import Metrics
 from fsspec.implementations.local import LocalFileSystem
 
 from clipsieve.pipelines.shards.outcome_counts import DUPLICATES, OutcomeCounts, class_of, end_name
-from clipsieve.schemas import files
+from clipsieve.schemas import files, strict_json
 
 PROGRESS_SUFFIX = ".tmp.progress"  # a temporary file, which `files.without_leftovers` removes after a kill
 _LOCAL_SECONDS = 1.0
@@ -100,7 +100,7 @@ def _report(folder: str, path: str, tally: ShardTally, ended: threading.Event) -
         tally.is_stopped = tally.is_stopped or is_stopped(folder)
         # A lost report costs a line of progress; of a disk that is full the shard's own writes will tell.
         with suppress(OSError):
-            _replace(path, json.dumps(dict(tally.ends)).encode())
+            _replace(path, strict_json.dumps(dict(tally.ends)).encode())
 
 
 def _replace(path: str, data: bytes) -> None:

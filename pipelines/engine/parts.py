@@ -16,7 +16,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipsieve.schemas import files, tables
+from clipsieve.schemas import files, strict_json, tables
 from clipsieve.schemas.counts import SelectionCounts
 from clipsieve.schemas.opt_out import OPTED_OUT
 
@@ -67,7 +67,7 @@ def read_parts(folder: str) -> list[Part]:
 
 
 def write_parts(parts: Iterable[Part], folder: str) -> None:
-    content = ",\n".join(json.dumps(asdict(part)) for part in sorted(parts))
+    content = ",\n".join(strict_json.dumps(asdict(part)) for part in sorted(parts))
     files.write_bytes(files.join(folder, PARTS_NAME), f"[\n{content}\n]\n".encode())
 
 

@@ -6,7 +6,6 @@ point at each other.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from PIL import Image
 
 from clipsieve.pipelines.images.header import Header
 from clipsieve.pipelines.images.metered import MeteredReader
+from clipsieve.schemas import strict_json
 
 _MAX_READS = 1 << 14  # ten times those of a camera's full block
 _MAX_SIZE = 1 << 17
@@ -43,7 +43,7 @@ def read_exif(header: Header) -> Exif:
     said = getattr(tags.get("Image Orientation"), "values", None)
     is_known = isinstance(said, list) and len(said) == 1 and said[0] in range(1, 9)
     texts = {name: str(value).strip() for name, value in tags.items() if value is not None}
-    return Exif(said[0] if said and is_known else 1, json.dumps(texts))
+    return Exif(said[0] if said and is_known else 1, strict_json.dumps(texts))
 
 
 def _block(header: Header) -> bytes:

@@ -25,7 +25,7 @@ from clipsieve.pipelines.reshard.copies import Ranges, copy_samples
 from clipsieve.pipelines.reshard.order import copies_of, find_borders, order_keys, shard_of
 from clipsieve.pipelines.reshard.repack import repack_samples
 from clipsieve.pipelines.shards.rows import read_placed_rows
-from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas import files, manifest, strict_json, tables
 from clipsieve.schemas.counts import ReshardCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
@@ -190,7 +190,7 @@ def write_shard(
         tables.write_table(rows, tables.SHARDS, parquet, columns=["uid", "key", "tar_offset", "tar_size"])
         digests = {"tar_xxh3": digest, "rows_digest": tables.content_digest(parquet)}
         content = {"count": len(rows), "successes": len(rows), "failed_to_download": 0, "failed_to_resize": 0}
-        files.write_bytes(stats, json.dumps(content | digests, indent=1).encode() + b"\n")
+        files.write_bytes(stats, strict_json.dumps(content | digests, indent=1).encode() + b"\n")
     content = json.loads(files.read_bytes(stats))
     yield Part(files.name_of(tar), content["tar_xxh3"], 0)
     yield Part(files.name_of(parquet), content["rows_digest"], content["count"])
@@ -232,8 +232,8 @@ def _finish(out: str, opened: Manifest, name_format: str, expected: int | None, 
     parts = read_parts(out)
     sizes = {part.name.replace(".parquet", ".tar"): part.rows for part in parts if part.name.endswith(".parquet")}
     meta = {"output_shard_count": len(sizes), "output_shard_format": f"{name_format}.tar"}
-    files.write_bytes(files.join(out, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
-    files.write_bytes(files.join(out, "meta.json"), json.dumps(meta, indent=1).encode() + b"\n")
+    files.write_bytes(files.join(out, "sizes.json"), strict_json.dumps(sizes, indent=1).encode() + b"\n")
+    files.write_bytes(files.join(out, "meta.json"), strict_json.dumps(meta, indent=1).encode() + b"\n")
     files.remove(*(files.join(out, name) for name in (MEMBERS_NAME, BORDERS_NAME)))
     pairs = sum(sizes.values())
     missing = None if expected is None else expected - pairs

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from clipsieve.pipelines.shards.outcome_counts import OutcomeCounts, class_of, end_name, rows_of
 from clipsieve.pipelines.shards.tars import TarWriter
-from clipsieve.schemas import files, tables
+from clipsieve.schemas import files, strict_json, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.outcomes import ErrorClass, Status
 from clipsieve.schemas.shards import STATS_SUFFIX
@@ -110,7 +110,7 @@ class ShardWriter:
         """Append a sample to the tar; returns its outcome with its place there."""
         content = {name: value for name, value in row.items() if name not in INPUT_COLUMNS}
         content |= {name: row[name] if name in row else outcome.get(name) for name in _IN_JSON}
-        text = json.dumps(content, ensure_ascii=False, default=as_json)
+        text = strict_json.dumps(content, ensure_ascii=False, default=as_json)
         members = {self._format: image, "json": text.encode(), "txt": row["caption"].encode()}
         # webdataset's writer, which is img2dataset's, sorts them by name.
         offset, size = self._tar.write(row["key"], dict(sorted(members.items())))
@@ -167,7 +167,7 @@ def read_stats(path: str) -> ShardStats:
 
 
 def write_stats(folder: str, name: str, stats: ShardStats) -> None:
-    files.write_bytes(stats_path(folder, name), json.dumps(asdict(stats), indent=4).encode())
+    files.write_bytes(stats_path(folder, name), strict_json.dumps(asdict(stats), indent=4).encode())
 
 
 def count_ends(ends: OutcomeCounts) -> dict[str, Any]:

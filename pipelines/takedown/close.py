@@ -5,7 +5,6 @@ All of it follows from the files as they are now, so that doing it twice is as d
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from clipsieve.pipelines.engine.parts import Part, folder_digest, part_of, read_
 from clipsieve.pipelines.filters.verdicts import count_waterfall, filter_counts
 from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
 from clipsieve.pipelines.takedown.plan import TakedownPlan
-from clipsieve.schemas import files, tables
+from clipsieve.schemas import files, strict_json, tables
 from clipsieve.schemas.counts import Counts, DedupCounts, MemberCounts, ReshardCounts, ScoreCounts, SelectionCounts
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.run import Made
@@ -59,7 +58,7 @@ def _scored(made: Made, parts: Sequence[Part]) -> Counts:
 
 def _resharded(made: Made, parts: Sequence[Part]) -> Counts:
     sizes = {f"{stem}.tar": count for stem, count in _rows(parts).items()}
-    files.write_bytes(files.join(made.path, "sizes.json"), json.dumps(sizes, indent=1).encode() + b"\n")
+    files.write_bytes(files.join(made.path, "sizes.json"), strict_json.dumps(sizes, indent=1).encode() + b"\n")
     return made.manifest.counted(ReshardCounts).model_copy(update={"pairs": sum(sizes.values())})
 
 

@@ -19,7 +19,7 @@ import xxhash
 from clipsieve.pipelines.shards.outcome_counts import OutcomeCounts, end_name
 from clipsieve.pipelines.shards.tars import end_of_archive
 from clipsieve.pipelines.shards.writer import count_ends, read_stats, stats_path, write_stats
-from clipsieve.schemas import files, tables
+from clipsieve.schemas import files, strict_json, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import find
 from clipsieve.schemas.outcomes import Consent, ErrorClass, Status, is_retryable
@@ -80,7 +80,7 @@ def take_from_resharded(folder: str, name: str, uids: np.ndarray) -> None:
         return
     stats |= {"count": len(rows), "successes": len(rows)}
     stats |= {"tar_xxh3": digest, "rows_digest": tables.content_digest(path)}
-    files.write_bytes(stats_path(folder, name), json.dumps(stats, indent=1).encode() + b"\n")
+    files.write_bytes(stats_path(folder, name), strict_json.dumps(stats, indent=1).encode() + b"\n")
 
 
 def blank(rows: pa.Table, is_named: np.ndarray, is_last_pass: bool) -> pa.Table:

@@ -4,6 +4,7 @@ import datetime
 import json
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -41,6 +42,31 @@ def write(folder, outcomes, extra=None, duplicates=0, at_a_time=100):
         for start in range(0, len(rows), at_a_time):
             shard.write(rows.slice(start, at_a_time), outcomes[start : start + at_a_time])
     return read_stats(stats_path(str(folder), "00000"))
+
+
+def test_the_json_members_are_strict_json(tmp_path):
+    values = {
+        "score": pa.array([float("nan"), float("inf"), float("-inf"), 0.5, None]),
+        "half": pa.array([float("nan"), 1.5, 2.5, float("inf"), 0.0], pa.float32()),
+        "list": pa.array([[float("nan"), 1.0], [], None, [float("inf")], [2.0]]),
+        "nested": pa.array([{"a": [float("nan")]}, {"a": [1.0]}, None, {"a": None}, {"a": [float("-inf"), 3.0]}]),
+        "text": ["NaN", "Infinity", "null", "", "x"],
+    }
+    write(tmp_path, [SOUND] * 5, values)
+
+    def refuse(name):
+        raise ValueError(name)
+
+    read = [
+        json.loads(sample.members["json"], parse_constant=refuse)
+        for sample in iter_samples(str(tmp_path / "00000.tar"))
+    ]
+    assert [row["score"] for row in read] == [None, None, None, 0.5, None]
+    assert [row["half"] for row in read] == [None, 1.5, 2.5, None, 0.0]
+    assert [row["list"] for row in read] == [[None, 1.0], [], None, [None], [2.0]]
+    assert [row["nested"] for row in read] == [{"a": [None]}, {"a": [1.0]}, None, {"a": None}, {"a": [None, 3.0]}]
+    assert [row["text"] for row in read] == values["text"]
+    assert all(map(np.isnan, pq.read_table(tmp_path / "00000.parquet")["score"].to_pylist()[:1]))
 
 
 def test_a_shard_is_read_back_as_it_was_written(tmp_path):

@@ -35,6 +35,7 @@ from clipsieve.schemas.manifest import Manifest, begin, finish, input_digest, pr
 from clipsieve.schemas.models import LoadedModel, load_model
 from clipsieve.schemas.options import EvaluateOptions
 from clipsieve.schemas.results import results_digest
+from clipsieve.schemas.terminal import say
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,13 @@ def _write(job: TaskProtocol, outcome: TaskResult, features: Features, out: str)
     write_samples(out, job.key, outcome)
     row = result_row(job.key, job.task, job.protocol, outcome, features)
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in outcome.metrics.items() if value is not None)
-    print(f"evaluate: {job.key}: {row['samples']:,} images, {metrics}", file=sys.stderr, flush=True)
+    say(f"evaluate: {job.key}: {row['samples']:,} images, {metrics}", is_error=True)
     return row
 
 
 def _failed(failures: dict[str, str], tasks: int) -> ClipsieveError:
     for key, reason in failures.items():
-        print(f"evaluate: {key}: failed: {reason}", file=sys.stderr, flush=True)
+        say(f"evaluate: {key}: failed: {reason}", is_error=True)
     return ClipsieveError(
         f"evaluate: {len(failures)} of {tasks} tasks failed ({', '.join(failures)}); the others are done: fix what "
         "the lines above say and run the same command again"

@@ -10,6 +10,7 @@ import typer
 from clipsieve.app import app
 from clipsieve.schemas import options as stages
 from clipsieve.schemas.options.flags import BEAM, OptOutList, Out, beam_args, with_flags
+from clipsieve.schemas.terminal import say
 
 
 @app.command(context_settings=BEAM)
@@ -28,7 +29,7 @@ def download(
     """
     from clipsieve.pipelines.download import job
 
-    typer.echo(job.run(pairs, out, options, beam_args(context), retry_failed, opt_out).line(out))
+    say(job.run(pairs, out, options, beam_args(context), retry_failed, opt_out).line(out))
 
 
 @app.command(context_settings=BEAM)
@@ -45,7 +46,7 @@ def index(
     """
     from clipsieve.pipelines.index import job
 
-    typer.echo(job.run(shards, out, options, beam_args(context)).line(out))
+    say(job.run(shards, out, options, beam_args(context)).line(out))
 
 
 @app.command(context_settings=BEAM)
@@ -64,7 +65,7 @@ def adopt(
     from clipsieve.schemas.stages import STAGES
 
     folder = STAGES["index"].folder(out)
-    typer.echo(job.run(shards, folder, options, beam_args(context)).line(folder))
+    say(job.run(shards, folder, options, beam_args(context)).line(folder))
 
 
 @app.command(context_settings=BEAM)
@@ -85,7 +86,7 @@ def score(
     """
     from clipsieve.pipelines.score import job
 
-    typer.echo(job.run(shards, out, options, beam_args(context), opt_out).line(out))
+    say(job.run(shards, out, options, beam_args(context), opt_out).line(out))
 
 
 def _list_rules(asked: bool) -> None:
@@ -115,7 +116,7 @@ def filter(
     from clipsieve.pipelines.filters import job
     from clipsieve.pipelines.filters.show import waterfall_table
 
-    typer.echo(job.run(scores, out, options, beam_args(context), shards, targets).line(out))
+    say(job.run(scores, out, options, beam_args(context), shards, targets).line(out))
     rich.print(waterfall_table(out))
 
 
@@ -135,7 +136,7 @@ def dedup(
     """
     from clipsieve.pipelines.dedup import job
 
-    typer.echo(job.run(shards, scores, out, options, beam_args(context), tasks).line(out))
+    say(job.run(shards, scores, out, options, beam_args(context), tasks).line(out))
 
 
 @app.command(context_settings=BEAM)
@@ -161,7 +162,7 @@ def select(
     """
     from clipsieve.pipelines.select import job
 
-    typer.echo(job.run(scores, out, options, beam_args(context), opt_out, filters, dedup, members or ()).line(out))
+    say(job.run(scores, out, options, beam_args(context), opt_out, filters, dedup, members or ()).line(out))
 
 
 @app.command(context_settings=BEAM)
@@ -180,4 +181,4 @@ def reshard(
     """
     from clipsieve.pipelines.reshard import job
 
-    typer.echo(job.run(shards, subset, out, options, beam_args(context), opt_out).line(out))
+    say(job.run(shards, subset, out, options, beam_args(context), opt_out).line(out))

@@ -13,6 +13,7 @@ from clipsieve.schemas import files
 from clipsieve.schemas import options as stages
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options.flags import Devices, DryRun, Mfu, OptOutList, Out, with_flags
+from clipsieve.schemas.terminal import say
 
 
 @app.command()
@@ -37,7 +38,7 @@ def tokenizer(
         manifest = job.run(job.shard_captions(shards), {"shards": shards}, out, options)
     else:
         manifest = job.run(iter_captions(str(pairs)), {"pairs": str(pairs)}, out, options)
-    typer.echo(manifest.line(out))
+    say(manifest.line(out))
 
 
 @app.command()
@@ -65,7 +66,7 @@ def train(
         return
     from clipsieve.training import train as job
 
-    typer.echo(job.run(shards, subset or (), out, options, opt_out).line(out))
+    say(job.run(shards, subset or (), out, options, opt_out).line(out))
 
 
 @app.command()
@@ -76,7 +77,7 @@ def towers() -> None:
     """
     from clipsieve.training.cost.towers import towers_table
 
-    typer.echo(towers_table())
+    say(towers_table())
 
 
 @app.command()
@@ -101,11 +102,11 @@ def evaluate(
     from clipsieve.evaluation.datasets.listing import task_lines
 
     if show_list:
-        typer.echo("\n".join(task_lines(data)))
+        say("\n".join(task_lines(data)))
         return
     if not model or not out:
         raise InputError("evaluate: --model and --out are needed, or --list")
-    typer.echo(job.run(model, data, out, options, cache).line(out))
+    say(job.run(model, data, out, options, cache).line(out))
 
 
 @app.command()
@@ -128,4 +129,4 @@ def compare(
         rich.print(table)
     if page:
         write_page(found, page)
-        typer.echo(page)
+        say(page)

@@ -13,6 +13,7 @@ from clipsieve.app import app
 from clipsieve.commands.dry_run import show_dry_run
 from clipsieve.schemas.options.flags import BEAM, Devices, DryRun, Mfu, OptOutList, RunFolder, beam_args
 from clipsieve.schemas.recipe import Recipe, load_recipe
+from clipsieve.schemas.terminal import say
 
 QUICKSTART_PORT = 18765
 
@@ -25,7 +26,7 @@ def report(folder: Annotated[str, typer.Argument(help="a run's folder")]) -> Non
     """
     from clipsieve.evaluation.report import page as job
 
-    typer.echo(job.run(folder))
+    say(job.run(folder))
 
 
 @app.command()
@@ -39,7 +40,7 @@ def verify(folder: Annotated[str, typer.Argument(help="a run's folder")], opt_ou
     from clipsieve.pipelines.verify import job
 
     for check in job.run(folder, opt_out):
-        typer.echo(f"ok  {check.what}: {check.detail}")
+        say(f"ok  {check.what}: {check.detail}")
 
 
 @app.command()
@@ -115,4 +116,4 @@ def quickstart(
 def _run_recipe(chosen: Recipe, out: str, beam: list[str]) -> None:
     for shown in recipes.run(chosen, out, beam):
         # Rich breaks lines at the terminal's width; those of text stay whole, for others to read.
-        (typer.echo if isinstance(shown, str) else rich.print)(shown)
+        (say if isinstance(shown, str) else rich.print)(shown)

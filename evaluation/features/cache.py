@@ -22,6 +22,7 @@ from clipsieve.evaluation.features.processes import ALONE, Ranks
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.models import LoadedModel
+from clipsieve.schemas.terminal import printable
 
 _KINDS = ("unit", "pooled")
 FEATURES = 1
@@ -101,7 +102,7 @@ class Features:
     def _embed(self, task: Task, protocol: ImageProtocol, start: int, stop: int) -> ImageEmbeddings:
         images = task.samples.stream(start, stop)
         hidden = None if self.ranks.is_first else True  # None: where there is no terminal
-        shown = tqdm(images, desc=task.key, total=stop - start, unit="image", disable=hidden, leave=False)
+        shown = tqdm(images, desc=printable(task.key), total=stop - start, unit="image", disable=hidden, leave=False)
         return embed_images(self.model, shown, self.batch_size, protocol.pixels)
 
     @contextmanager

@@ -8,7 +8,6 @@ towers. The rate is chosen on held-out training images; the head is then trained
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from clipsieve.evaluation.protocols.classification import classify_task
 from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import wilson
 from clipsieve.schemas.tables import ZERO_SHOT_SAMPLES
+from clipsieve.schemas.terminal import say
 
 RATES = tuple(10.0 ** (half / 2) for half in range(-6, 3))
 """Learning rates, 0.001 to 10 in half decades."""
@@ -38,11 +38,10 @@ def evaluate(task: ClassificationTask, features: Features) -> TaskResult:
     known, tried = features.pooled_images(train), features.pooled_images(task)
     probe = fit_probe(known, labels, task.classes, features.device)
     if probe.is_at_edge and features.ranks.is_first:
-        print(
+        say(
             f"evaluate: {task.key}: linear probe: the best learning rate, {probe.rate:g}, is at the edge of the grid "
             f"{RATES[0]:g} to {RATES[-1]:g}; a better one may lie beyond",
-            file=sys.stderr,
-            flush=True,
+            is_error=True,
         )
     done = classify_task(task, probe.inputs(tried), probe.weights, np.arange(task.classes))
     intervals = {name: wilson(x, len(done.ids)) for name in ("acc1", "acc5") if (x := done.metrics[name]) is not None}

@@ -7,19 +7,22 @@ from rich.table import Table
 from clipsieve.evaluation.pages import words
 from clipsieve.evaluation.report.models import Result, read_models
 from clipsieve.schemas.run import read_run
+from clipsieve.schemas.terminal import cell
 
 
 def summary_table(run_dir: str) -> Table:
     """One column a model, one row a metric, each value in percent with its 95% interval."""
     models = read_models(read_run(run_dir))
-    table = Table("", *(model.name for model in models))
-    table.add_row("trained on", *(words.trained_on(model.data) for model in models))
+    table = Table("")
+    for model in models:
+        table.add_column(cell(model.name))
+    table.add_row("trained on", *(cell(words.trained_on(model.data)) for model in models))
     table.add_row("pairs", *(f"{model.pairs:,}" for model in models))
     table.add_row("samples seen", *(f"{model.counts.samples_seen:,}" for model in models), end_section=True)
     found = {(r.dataset, r.metric, model.name): r for model in models for r in model.results}
     for dataset, metric in dict.fromkeys((dataset, metric) for dataset, metric, _ in found):
         values = (_percent(found.get((dataset, metric, model.name))) for model in models)
-        table.add_row(f"{dataset}: {words.metric(metric)}", *values)
+        table.add_row(cell(f"{dataset}: {words.metric(metric)}"), *values)
     return table
 
 

@@ -5,7 +5,6 @@ What runs on the workers is wired in graph.py; here a folder is opened, gets one
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from itertools import chain
 
@@ -28,6 +27,7 @@ from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.shards import STATS_SUFFIX
+from clipsieve.schemas.terminal import say
 from clipsieve.schemas.threads import map_ahead
 
 
@@ -63,7 +63,7 @@ def run(
         passes = plan_passes(table, out, options, len(opened.earlier))
         if opened.complete:
             if not write_retry_table(out, passes[-1]):
-                print(f"{out}: no failed row is retryable; there is nothing to retry", file=sys.stderr)
+                say(f"{out}: no failed row is retryable; there is nothing to retry", is_error=True)
                 return _within_budget(opened, options)
             passes = plan_passes(table, out, options, len(passes))
             opened = manifest.reopen(out, opened, options, inputs)

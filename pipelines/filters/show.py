@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.table import Table
 
 from clipsieve.pipelines.filters.registry import NAMED, SETS
 from clipsieve.pipelines.filters.signals import SIGNALS
+from clipsieve.schemas.terminal import cell
 from clipsieve.schemas.waterfall import read_waterfall
 
 
@@ -26,7 +26,7 @@ def waterfall_table(folder: str) -> Table:
         left -= rule.in_order
         text = "" if rule.text == rule.reason else rule.text
         counts = (f"{count:,}" for count in (rule.alone, rule.in_order, rule.only, left))
-        table.add_row(escape(rule.reason), escape(text), *counts)
+        table.add_row(cell(rule.reason), cell(text), *counts)
     return table
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import TrainOptions
+from clipsieve.schemas.terminal import cell
 from clipsieve.training.cost.devices import PEAK_FLOPS
 from clipsieve.training.cost.ledger import FLOPS_PER_MAC, Cost, tower_cost
 from clipsieve.training.cost.memory import Memory, run_memory
@@ -106,7 +107,7 @@ def table(runs: Mapping[str, DryRun], mfu: float) -> Table:
     for heading in _HEADINGS:
         shown.add_column(heading, justify="right", no_wrap=True)
     for name, run in runs.items():
-        shown.add_row(name, run.options.tower, *_cells(run, mfu))
+        shown.add_row(cell(name), cell(run.options.tower), *_cells(run, mfu))
     return shown
 
 

@@ -17,7 +17,9 @@ from traceback import format_exception_only
 import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner, DirectRunner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from clipsieve.pipelines.engine import (
@@ -25,7 +27,7 @@ from clipsieve.pipelines.engine import (
     worker,
 )
 from clipsieve.schemas import errors
-from clipsieve.schemas.errors import ClipsieveError, InputError, SignalError
+from clipsieve.schemas.errors import ClipsieveError, InputError, SignalError, one_line
 from clipsieve.schemas.threads import cores
 
 _RAISED_IN_WORKER = re.compile(r"(?:RuntimeError: )?(?:clipsieve\.schemas\.errors\.(\w+)|\w+: \[Errno \d+\]):? (.*)")
@@ -43,9 +45,22 @@ def run_job(build: Callable[[beam.Pipeline], object], tasks: int, beam_args: Seq
     build(pipeline)
     try:
         with _quiet_beam():
-            pipeline.run().wait_until_finish()
+            _submit(pipeline, beam_args).wait_until_finish()
     except (Exception, SignalError) as error:
         raise _as_raised(error) from error
+
+
+def _submit(pipeline: beam.Pipeline, beam_args: Sequence[str]) -> PipelineResult:
+    """Run a pipeline here, or hand it to the runner elsewhere that ``beam_args`` name.
+
+    Raises InputError where that runner does not take it: it lacks an option, a program or its service.
+    """
+    if isinstance(pipeline.runner, FnApiRunner | DirectRunner | BundleBasedDirectRunner):
+        return pipeline.run()
+    try:
+        return pipeline.run()
+    except Exception as error:
+        raise InputError(f"{' '.join(beam_args)}: the runner does not take the job ({one_line(error)})") from error
 
 
 def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
@@ -57,7 +72,7 @@ def new_pipeline(tasks: int, beam_args: Sequence[str] = ()) -> beam.Pipeline:
         try:
             return beam.Pipeline(options=PipelineOptions(list(beam_args)))
         except (ValueError, ImportError) as error:
-            raise InputError(f"{' '.join(beam_args)}: {' '.join(str(error).split())}") from error
+            raise InputError(f"{' '.join(beam_args)}: {one_line(error)}") from error
     workers = min(cores(), tasks)
     if workers <= 1:
         return beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))

@@ -62,6 +62,20 @@ DISK = "ClipsieveError | No space left on device: '/tmp/scratch' | False"
 DIED = "ClipsieveError | a worker process died ({}); run the same command again to resume | False"
 
 
+ELSEWHERE = """
+import sys
+
+import apache_beam as beam
+from clipsieve.pipelines.engine import runner
+
+for words in sys.argv[1:]:
+    try:
+        runner.run_job(lambda p: p | beam.Create([1]), 1, words.split())
+    except Exception as error:
+        print(type(error).__name__, "|", error)
+"""
+
+
 def run_jobs(folder: Path, *arguments: str) -> list[str]:
     """Run a job of each kind in one process; returns what it printed, a line each."""
     (folder / "failing.py").write_text(FAIL)
@@ -89,3 +103,22 @@ def test_the_first_worker_that_fails_or_dies_ends_the_job(tmp_path: Path) -> Non
         DIED.format("exit status 3"),
         DIED.format("exit status 1"),
     ]
+
+
+def test_a_runner_elsewhere_that_does_not_take_the_job_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(ELSEWHERE)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "PATH": "/nowhere"}
+    given = [
+        "--runner=PortableRunner",
+        "--runner=PortableRunner --job_endpoint=127.0.0.1:1 --job_server_timeout=1",
+        "--runner=PortableRunner --job_endpoint=nowhere.invalid:1 --job_server_timeout=1",
+        "--runner=SparkRunner --spark_submit_uber_jar",
+        "--runner=NoSuchRunner",
+        "--runner=nowhere.NoSuchRunner",
+    ]
+    command = [sys.executable, str(tmp_path / "job.py"), *given]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == len(given), done.stderr
+    for line, words in zip(lines, given, strict=True):
+        assert line.startswith(f"InputError | {words}: ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from clipsieve.pipelines.images import jpeg
+from clipsieve.pipelines.images import jpeg, png
 from clipsieve.pipelines.images.header import Header
 
 _FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
@@ -47,11 +47,13 @@ def _is_bare_jpeg(body: bytes) -> bool:
 
 
 def _is_bare_png(body: bytes) -> bool:
-    names, start, bit_depth = [], 8, body[24]
-    while start < len(body):
-        names.append(body[start + 4 : start + 8])
-        start += 12 + int.from_bytes(body[start : start + 4], "big")
-    return bit_depth <= 8 and _PNG_CHUNKS.issuperset(names) and body.endswith(_PNG_END) and start == len(body)
+    end = 0
+    for chunk in png.chunks(body):
+        if chunk.name not in _PNG_CHUNKS or (chunk.is_ancillary and not chunk.is_sound(body)):
+            return False
+        end = chunk.end
+    bit_depth = body[24]
+    return bit_depth <= 8 and body.endswith(_PNG_END) and end == len(body)
 
 
 def _is_bare_webp(body: bytes) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from clipsieve.pipelines.images.header import Header
+from clipsieve.pipelines.images.icc import transform_of
 
 SCALES = (8, 4, 2)
 """Reductions that a JPEG's decoder makes for less than its whole work (libjpeg's scaled inverse DCT)."""
@@ -41,7 +42,8 @@ def decode(header: Header, body: bytes, scale: int = 1) -> np.ndarray:
     A JPEG comes with both sides divided by ``scale`` (1 or one of `SCALES`), rounded up.
     """
     if isinstance(header.source, Image.Image):
-        return _decode_bands(header.source)
+        header.source.draft(None, (header.width // scale, header.height // scale))
+        return _decode_bands(header.source, header.profile)
     flag = (_GREY if header.source.channels == 1 else _COLOUR)[scale] | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(body, np.uint8), flag)
     if pixels is None or pixels.shape[:2] != (-(-header.height // scale), -(-header.width // scale)):
@@ -57,7 +59,8 @@ def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return cv2.flip(pixels, flips[orientation]) if orientation in flips else pixels
 
 
-def _decode_bands(image: Image.Image) -> np.ndarray:
+def _decode_bands(image: Image.Image, profile: bytes) -> np.ndarray:
+    """The pixels of any format; of a CMYK image as ``profile`` means them."""
     width, height = image.size
     image.load()
     is_grey = image.mode.startswith("I;16") or (image.mode in ("L", "1") and not image.has_transparency_data)
@@ -65,19 +68,24 @@ def _decode_bands(image: Image.Image) -> np.ndarray:
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         band = image.crop((0, top, width, min(top + rows, height)))
-        pixels[top : top + rows] = _to_grey(band) if is_grey else _to_bgr(band)
+        pixels[top : top + rows] = _to_grey(band) if is_grey else _to_bgr(band, profile)
     return pixels
 
 
 def _to_grey(band: Image.Image) -> np.ndarray:
-    """L, 1 or I;16 -> uint8[H, W]; of sixteen bits, the upper eight."""
+    """L, 1 or I;16 -> uint8[H, W]; of sixteen bits the upper eight, and the level that is transparent as white."""
     if band.mode.startswith("I;16"):
-        return (np.asarray(band) >> 8).astype(np.uint8)
+        levels = np.asarray(band)
+        upper = (levels >> 8).astype(np.uint8)
+        upper[levels == band.info.get("transparency", -1)] = 255
+        return upper
     return np.asarray(band.convert("L"))
 
 
-def _to_bgr(band: Image.Image) -> np.ndarray:
+def _to_bgr(band: Image.Image, profile: bytes) -> np.ndarray:
     """Any mode -> BGR uint8[H, W, 3], transparency laid on white."""
+    if band.mode == "CMYK" and (transform := transform_of(profile, "CMYK")):
+        return cv2.cvtColor(np.asarray(transform.apply(band)), cv2.COLOR_RGB2BGR)
     if not band.has_transparency_data:
         return cv2.cvtColor(np.asarray(band.convert("RGB")), cv2.COLOR_RGB2BGR)
     rgba = np.asarray(band.convert("RGBA"))

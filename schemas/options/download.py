@@ -44,6 +44,9 @@ class DownloadOptions(Options):
     decode: Literal["exact", "fast"] = Field(
         "exact", description="exact: img2dataset's pixels; fast: JPEGs decoded at a reduced scale"
     )
+    color: Literal["srgb", "keep"] = Field(
+        "srgb", description="srgb: convert the colours of embedded ICC profiles; keep: img2dataset's pixels"
+    )
     encode_format: Literal["jpg", "png", "webp"] = Field("jpg", description="format of the stored image")
     encode_quality: Annotated[int, Field(ge=0, le=100)] = Field(
         95, description="quality of JPEG and WebP, from 1 to 100; of PNG the compression, 0 to 9"

@@ -14,7 +14,7 @@ from clipsieve.pipelines.images.process import ImageFailure, ProcessedImage, pro
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 
 
 def picture(width: int, height: int, channels: int = 3) -> np.ndarray:

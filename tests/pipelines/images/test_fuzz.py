@@ -45,6 +45,11 @@ def seeds(kind):
         ],
         "GIF": [encoded(colour.quantize(8), "GIF", **frames), encoded(colour.quantize(8), "GIF", transparency=1)],
         "BMP": [encoded(colour, "BMP"), encoded(colour.quantize(8), "BMP"), encoded(clear, "BMP")],
+        "AVIF": [
+            encoded(clear, "AVIF", exif=exif),
+            encoded(colour.convert("L"), "AVIF"),
+            encoded(colour, "AVIF", **frames),
+        ],
     }[kind]
 
 

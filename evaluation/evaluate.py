@@ -9,7 +9,6 @@ that task alone. Run again, an evaluation does what is left.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ _PLAIN = re.compile(r"([0-9a-z]+(?:-[0-9]+)*)\.([0-9a-z]+)")
 _FIELD = "json:"
 
 
-class Naming(BaseModel):
+class MemberNaming(BaseModel):
     """How the tars of a pool that another tool wrote name their members, and where a sample's caption is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -2,7 +2,7 @@
 
 A sample is the run of members that share a stem: ``000000012.jpg``, ``000000012.txt``, ``000000012.json``.
 Tar members are hostile: only regular files whose names are ``KEY.EXTENSION`` are read, nothing is extracted. Of a pool
-that another tool wrote, and `clipsieve index` read, a `Naming` says how members are named.
+that another tool wrote, and `clipsieve index` read, a `MemberNaming` says how members are named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.naming import IMAGE_EXTENSIONS, Naming, split_plain
+from clipsieve.schemas.naming import IMAGE_EXTENSIONS, MemberNaming, split_plain
 from clipsieve.schemas.ranges import Range, RangeReader
 from clipsieve.schemas.tar_members import Member, plain_members
 
@@ -63,7 +63,7 @@ def parse_samples(data: bytes, path: str) -> list[Sample]:
     return list(_samples_of(_members_in(data, path), path))
 
 
-def read_samples(places: Sequence[Range], reader: RangeReader, naming: Naming | None = None) -> list[Sample]:
+def read_samples(places: Sequence[Range], reader: RangeReader, naming: MemberNaming | None = None) -> list[Sample]:
     """The sample at each place, a byte range of a tar, all in one filesystem; their offsets are 0.
 
     A sample whose members are named as ``naming`` says comes as one of clipsieve's own shards: its image as ``jpg``,
@@ -73,7 +73,7 @@ def read_samples(places: Sequence[Range], reader: RangeReader, naming: Naming | 
     return [_only_sample(data, *place, naming) for place, data in zip(places, reader.read(places), strict=True)]
 
 
-def _only_sample(data: bytes, tar: str, start: int, size: int, naming: Naming | None) -> Sample:
+def _only_sample(data: bytes, tar: str, start: int, size: int, naming: MemberNaming | None) -> Sample:
     if len(data) < size:
         raise InputError(f"{tar}: ends at byte {start + len(data)}, within a sample of its table; it is truncated")
     if naming is not None:
@@ -84,7 +84,7 @@ def _only_sample(data: bytes, tar: str, start: int, size: int, naming: Naming | 
     return samples[0]
 
 
-def _renamed_sample(members: Sequence[Member], tar: str, start: int, naming: Naming) -> Sample:
+def _renamed_sample(members: Sequence[Member], tar: str, start: int, naming: MemberNaming) -> Sample:
     split = [(*part, member.content) for member in members if (part := naming.split(member.name))]
     keys = {key for key, _, _ in split}
     if len(keys) != 1:

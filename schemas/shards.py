@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.manifest import read_manifest
-from clipsieve.schemas.naming import Naming
+from clipsieve.schemas.naming import MemberNaming
 
 TARS_NAME = "tars.json"
 STATS_SUFFIX = "_stats.json"
@@ -25,7 +25,7 @@ class IndexedTars(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    naming: Naming
+    naming: MemberNaming
     tars: dict[str, str]
     """By the shard's name, the path of its tar."""
 
@@ -38,7 +38,8 @@ def list_shards(folder: str) -> list[str]:
     """
     stats = _names(folder, STATS_SUFFIX)
     tars = set(tars_of(folder).tars) if is_index(folder) else _names(folder, _TAR)
-    if lost := sorted((stats | _names(folder, _TABLE)) - tars):
+    tables = _names(folder, _TABLE) if stats | tars else set()
+    if lost := sorted((stats | tables) - tars):
         raise InputError(f"{folder}: the tar of {len(lost)} shards is missing, the first {lost[0]}{_TAR}; restore it")
     if not stats:
         raise InputError(f"{folder}: no finished shard (NNNNN.tar with its NNNNN_stats.json) in this folder")
@@ -51,7 +52,7 @@ def tar_of(folder: str, shard: str) -> str:
     return tars_of(folder).tars[shard] if is_index(folder) else files.join(folder, f"{shard}{_TAR}")
 
 
-def naming_of(folder: str) -> Naming | None:
+def naming_of(folder: str) -> MemberNaming | None:
     """How the members of the tars are named; None where they are as in clipsieve's own shards."""
     return tars_of(folder).naming if is_index(folder) else None
 

@@ -30,6 +30,8 @@ PAIRS = 12
 PROGRESS = re.compile(r"[a-z]+( \([a-z]+\))?: [\d,]+/[\d,]+ \(\d+%\), .*")
 OPTIONS: dict[str, type[options.Options]] = {
     "download": options.DownloadOptions,
+    "index": options.IndexOptions,
+    "adopt": options.IndexOptions,
     "score": options.ScoreOptions,
     "filter": options.FilterOptions,
     "dedup": options.DedupOptions,
@@ -200,7 +202,7 @@ def test_what_a_user_does_wrong(made: Path, command, monkeypatch, line: str, mes
 RECIPES = [
     ("pairs: p\ndownload: {shard_sise: 3}", "download.shard_sise: Extra inputs are not permitted (got 3)"),
     ("pairs: p\ndownload: {shard_size: none}", "download.shard_size: Input should be a valid integer"),
-    ("download: {}", "pairs: Field required"),
+    ("download: {}", "a recipe names `pairs` or `shards`, one of them"),
     ("- pairs", "a recipe is a mapping of stages"),
     ("pairs: pairs.parquet\nreshard: [{subset: top40}]", "subset 'top40' is not there"),
     ("pairs: pairs.parquet\ntrain: [{name: ../x}]", "train.0.name: String should match pattern"),

@@ -17,12 +17,14 @@ ALLOWED = {
     ("schemas/images.py", "PIL.Image.open"),
     ("pipelines/images/header.py", "PIL.Image.open"),  # a server's bytes, read by a metered reader
     ("pipelines/images/decode.py", "cv2.imdecode"),  # a server's JPEG, judged by its header before
+    ("pipelines/images/avif.py", "PIL.AvifImagePlugin"),  # told to use one thread; header.py opens the file
+    ("pipelines/images/avif.py", "PIL.AvifImagePlugin.DEFAULT_MAX_THREADS"),
     ("benchmarks/download.py", "cv2.imdecode"),  # the peer whose time is taken, on the benchmark's own photos
 }
 DECODERS = re.compile(
     r"""
     PIL\.Image\.(open|frombytes|frombuffer|core|init|preinit|OPEN|register_\w+|\*)
-    | PIL\.(?!Image(Chops|Color|Draw|Enhance|Filter|Font|Ops)?(\.|$)|UnidentifiedImageError$|features).*
+    | PIL\.(?!Image(Chops|Cms|Color|Draw|Enhance|Filter|Font|Ops)?(\.|$)|UnidentifiedImageError$|features).*
     | cv2\.(im(read|decode|count|\*)\w*|haveImageReader|VideoCapture|videoio\w*|\*|cv2)(\..*)?
     | torchvision\.(io|datasets|\*)(\..*)?
     | (torchcodec|tensorflow|jax|imageio|skimage|matplotlib|datasets|webdataset|wand|pyvips|turbojpeg|simplejpeg

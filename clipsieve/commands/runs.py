@@ -116,4 +116,7 @@ def quickstart(
 def _run_recipe(chosen: Recipe, out: str, beam: list[str]) -> None:
     for shown in recipes.run(chosen, out, beam):
         # Rich breaks lines at the terminal's width; those of text stay whole, for others to read.
-        (say if isinstance(shown, str) else rich.print)(shown)
+        if isinstance(shown, str):
+            say(shown)
+        else:
+            rich.print(shown)

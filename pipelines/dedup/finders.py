@@ -22,7 +22,7 @@ from clipsieve.pipelines.dedup.stacked import gather_by_rank, stack
 from clipsieve.pipelines.dedup.thumbnail import NearThumbnails, has_contrast
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.naming import Naming
+from clipsieve.schemas.naming import MemberNaming
 from clipsieve.schemas.options import DedupOptions
 from clipsieve.schemas.uid import uid_strings
 
@@ -39,7 +39,7 @@ class RankedPairs:
     tasks: TaskImages | None
     pairs: Pairs
     order: np.ndarray
-    naming: Naming | None = None
+    naming: MemberNaming | None = None
     """How the members of the pairs' tars are named."""
 
     def __len__(self) -> int:

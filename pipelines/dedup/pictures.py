@@ -11,7 +11,7 @@ import numpy as np
 from clipsieve.pipelines.dedup.images import as_stored
 from clipsieve.pipelines.dedup.same import Picture, are_same, picture_of
 from clipsieve.schemas.images import decode_sample
-from clipsieve.schemas.naming import Naming
+from clipsieve.schemas.naming import MemberNaming
 from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import read_samples
 from clipsieve.schemas.threads import map_ahead
@@ -30,7 +30,7 @@ class SamePictures:
     others' members are named as ``naming`` says.
     """
 
-    def __init__(self, tars: Sequence[str], places: np.ndarray, fixed: int, naming: Naming | None) -> None:
+    def __init__(self, tars: Sequence[str], places: np.ndarray, fixed: int, naming: MemberNaming | None) -> None:
         self._tars, self._places, self._fixed, self._naming = tars, places, fixed, naming
         self._ranges = RangeReader()
         self._picture = lru_cache(_PICTURES)(self._read)

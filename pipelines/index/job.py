@@ -23,12 +23,12 @@ from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, read_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.index.rows import COLUMNS, SourceShard, index_rows
-from clipsieve.schemas import files, manifest, tables
+from clipsieve.schemas import files, manifest, strict_json, tables
 from clipsieve.schemas.counts import IndexCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
-from clipsieve.schemas.naming import Naming
+from clipsieve.schemas.naming import MemberNaming
 from clipsieve.schemas.options import IndexOptions
 from clipsieve.schemas.shards import STATS_SUFFIX, TARS_NAME, IndexedTars
 from clipsieve.schemas.uid import uid_bytes
@@ -53,7 +53,7 @@ def run(shards: Sequence[str], out: str, options: IndexOptions, beam_args: Seque
         opened = manifest.begin(out, options, inputs)
         if opened.complete:
             return opened
-        tars = IndexedTars(naming=Naming(captions=options.captions), tars={each.name: each.tar for each in found})
+        tars = IndexedTars(naming=MemberNaming(captions=options.captions), tars={each.name: each.tar for each in found})
         files.write_if_changed(files.join(out, TARS_NAME), tars.model_dump_json(indent=1).encode() + b"\n")
         with (
             files.without_leftovers(out),
@@ -165,7 +165,7 @@ def close_shard(name: str, out: str, counts: Iterable[dict[str, int]], repeats: 
             "failed_to_resize": 0,
         }
         content |= {"rows_digest": tables.content_digest(path), "left_out": left_out}
-        files.write_bytes(stats, json.dumps(content, indent=1).encode() + b"\n")
+        files.write_bytes(stats, strict_json.dumps(content, indent=1).encode() + b"\n")
     content = json.loads(files.read_bytes(stats))
     return Part(f"{name}.parquet", content["rows_digest"], content["count"], content["left_out"])
 

@@ -18,7 +18,7 @@ from clipsieve.pipelines.index.scan import FoundSample, scan_samples
 from clipsieve.pipelines.pairs.table import CAPTION_NAMES, URL_NAMES, find_name
 from clipsieve.schemas import tables
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.naming import IMAGE_EXTENSIONS, Naming, json_of
+from clipsieve.schemas.naming import IMAGE_EXTENSIONS, MemberNaming, json_of
 from clipsieve.schemas.options import IndexOptions
 from clipsieve.schemas.outcomes import Status
 from clipsieve.schemas.ranges import RangeReader
@@ -58,7 +58,7 @@ def index_rows(shard: SourceShard, options: IndexOptions) -> tuple[pa.Table, Cou
 
     Raises InputError for a tar that is damaged, that lacks samples of its table, or whose json cannot be read.
     """
-    naming, counts = Naming(captions=options.captions), Counter[str]()
+    naming, counts = MemberNaming(captions=options.captions), Counter[str]()
     found: dict[str, FoundSample | None] = {}
     for sample in scan_samples(shard.tar, naming):
         if sample.key in found:
@@ -113,7 +113,7 @@ def _listed(shard: SourceShard, keys: Set[str], kept: Mapping[str, FoundSample])
     return rows
 
 
-def _described(shard: SourceShard, kept: Sequence[FoundSample], naming: Naming, uid: str) -> pa.Table:
+def _described(shard: SourceShard, kept: Sequence[FoundSample], naming: MemberNaming, uid: str) -> pa.Table:
     """What the samples' own members say, as rows."""
     reader, rows = RangeReader(), []
     for part in batched(kept, _SAMPLES_A_READ):

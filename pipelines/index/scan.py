@@ -17,7 +17,7 @@ from typing import IO
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.naming import Naming
+from clipsieve.schemas.naming import MemberNaming
 from clipsieve.schemas.tar_members import SIZE, TYPE, is_plain, name_in, padded, says_times
 
 
@@ -47,17 +47,17 @@ class FoundSample:
     start: int
     end: int
     parts: dict[str, FoundMember]
-    """By what `Naming.split` calls them; of several of one kind, the first."""
+    """By what `MemberNaming.split` calls them; of several of one kind, the first."""
 
 
-def scan_samples(path: str, naming: Naming) -> Iterator[FoundSample]:
+def scan_samples(path: str, naming: MemberNaming) -> Iterator[FoundSample]:
     """The samples of the tar at ``path``, in order. Raises InputError where it is truncated or damaged."""
     with files.open_read(path) as stream:
         size = stream.seek(0, os.SEEK_END)
         yield from _grouped(_checked(_members(stream, path), size, path), naming)
 
 
-def _grouped(members: Iterable[FoundMember], naming: Naming) -> Iterator[FoundSample]:
+def _grouped(members: Iterable[FoundMember], naming: MemberNaming) -> Iterator[FoundSample]:
     key, start, end = "", 0, 0
     parts: dict[str, FoundMember] = {}
     for member in members:

@@ -7,12 +7,12 @@ has no type.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.types as pt
 
+from clipsieve.schemas import strict_json
 from clipsieve.schemas.values import as_json, instant, python_values
 
 TEXT = pa.string()
@@ -175,4 +175,4 @@ def _text_of(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     is_nested = isinstance(value, (dict, list, tuple))
-    return json.dumps(value, ensure_ascii=False, default=as_json) if is_nested else as_json(value)
+    return strict_json.dumps(value, ensure_ascii=False, default=as_json) if is_nested else as_json(value)

@@ -15,7 +15,7 @@ _EXACT_IN_FLOATS = 2**53
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """What the footer of one file says."""
 
     path: str
@@ -24,7 +24,7 @@ class Part:
     """Rows of each row group."""
 
 
-def read_part(path: str) -> Part:
+def read_part(path: str) -> TablePart:
     """Read a file's footer. Raises InputError where it has two columns of one name."""
     with open_parquet(path) as parquet:
         schema = parquet.schema_arrow.remove_metadata()
@@ -32,15 +32,15 @@ def read_part(path: str) -> Part:
     twice = [name for name in schema.names if schema.names.count(name) > 1]
     if twice:
         raise InputError(f"{path}: two columns would be named {twice[0]!r}; rename one of them")
-    return Part(path, schema, groups)
+    return TablePart(path, schema, groups)
 
 
-def column_names(parts: Sequence[Part]) -> list[str]:
+def column_names(parts: Sequence[TablePart]) -> list[str]:
     """The names of all columns, in the order of the first part, then of the next that has more."""
     return list(dict.fromkeys(name for part in parts for name in part.schema.names))
 
 
-def expect_everywhere(parts: Sequence[Part], names: Sequence[str]) -> None:
+def expect_everywhere(parts: Sequence[TablePart], names: Sequence[str]) -> None:
     """Raise InputError, naming both files, where a part lacks one of the columns ``names``, which another has."""
     for name in names:
         having = _having(parts, name)[0]
@@ -50,7 +50,7 @@ def expect_everywhere(parts: Sequence[Part], names: Sequence[str]) -> None:
                 raise InputError(f"{part.path}: column {name!r} of {having.path} is missing; it has: {has}")
 
 
-def carried_types(parts: Sequence[Part], names: Sequence[str]) -> pa.Schema:
+def carried_types(parts: Sequence[TablePart], names: Sequence[str]) -> pa.Schema:
     """The type in which each of the columns ``names`` passes through (see `clipsieve.pipelines.pairs.types`).
 
     Raises InputError, naming column, types and files, where two parts hold a column in types of different kinds.
@@ -58,11 +58,11 @@ def carried_types(parts: Sequence[Part], names: Sequence[str]) -> pa.Schema:
     return pa.schema([(name, _carried_type(_having(parts, name), name)) for name in names])
 
 
-def _having(parts: Sequence[Part], name: str) -> list[Part]:
+def _having(parts: Sequence[TablePart], name: str) -> list[TablePart]:
     return [part for part in parts if name in part.schema.names]
 
 
-def _carried_type(parts: Sequence[Part], name: str) -> pa.DataType:
+def _carried_type(parts: Sequence[TablePart], name: str) -> pa.DataType:
     dtypes = [part.schema.field(name).type for part in parts]
     dtype = common_type(dtypes)
     if dtype is None:
@@ -71,7 +71,7 @@ def _carried_type(parts: Sequence[Part], name: str) -> pa.DataType:
     return dtype if is_exact else TEXT
 
 
-def _unlike(parts: Sequence[Part], name: str) -> InputError:
+def _unlike(parts: Sequence[TablePart], name: str) -> InputError:
     typed = [(part.path, part.schema.field(name).type) for part in parts]
     typed = [(path, dtype) for path, dtype in typed if not pa.types.is_null(dtype)]
     first, dtype = typed[0]
@@ -79,7 +79,7 @@ def _unlike(parts: Sequence[Part], name: str) -> InputError:
     return InputError(f"{path}: column {name!r} is {other}, but {dtype} in {first}; cast it in one of them, or drop it")
 
 
-def _is_exact(part: Part, name: str, target: pa.DataType) -> bool:
+def _is_exact(part: TablePart, name: str, target: pa.DataType) -> bool:
     """Whether ``target`` holds every value of a part's column exactly, as far as its footer can tell."""
     if not is_rounding(part.schema.field(name).type, target):
         return True

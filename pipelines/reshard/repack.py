@@ -7,14 +7,14 @@ import numpy as np
 from clipsieve.pipelines.reshard.copies import Ranges
 from clipsieve.pipelines.shards.tars import TarWriter
 from clipsieve.schemas import files
-from clipsieve.schemas.naming import Naming
+from clipsieve.schemas.naming import MemberNaming
 from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import read_samples
 
 _SAMPLES_A_READ = 64
 
 
-def repack_samples(ranges: Ranges, naming: Naming, tar: str) -> tuple[str, np.ndarray, np.ndarray]:
+def repack_samples(ranges: Ranges, naming: MemberNaming, tar: str) -> tuple[str, np.ndarray, np.ndarray]:
     """Write the samples as the tar at path ``tar``; returns its hex XXH3, and each one's offset and size, int64[N].
 
     Raises InputError where a range is not that of one sample.

@@ -38,7 +38,8 @@ def load(content: dict[str, Any], folder: Path) -> Recipe:
     path = folder / "recipe.yaml"
     if not content.keys() <= Recipe.model_fields.keys():
         content = {"train": [{"name": "a", **content}]}
-    path.write_text(yaml.safe_dump({"pairs": "pairs.parquet", **content}))
+    source = {} if "shards" in content else {"pairs": "pairs.parquet"}
+    path.write_text(yaml.safe_dump({**source, **content}))
     return load_recipe(path)
 
 

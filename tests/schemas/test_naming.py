@@ -7,7 +7,7 @@ import json
 import pytest
 
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.naming import Naming, split_plain
+from clipsieve.schemas.naming import MemberNaming, split_plain
 
 NAMES = {
     "000000012.jpg": ("000000012", "jpg"),
@@ -33,11 +33,11 @@ NAMES = {
 
 @pytest.mark.parametrize(("name", "split"), NAMES.items())
 def test_names_are_split(name, split):
-    assert Naming(captions=("caption.txt", "txt", "json:caption")).split(name) == split
+    assert MemberNaming(captions=("caption.txt", "txt", "json:caption")).split(name) == split
 
 
 def test_without_its_extension_a_caption_is_another_samples():
-    assert Naming(captions=("txt",)).split("a.caption.txt") == ("a.caption", "txt")
+    assert MemberNaming(captions=("txt",)).split("a.caption.txt") == ("a.caption", "txt")
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg", "A.jpg", "a.b.jpg", "a", ".jpg", "a.jpg\n", "a.", "é.jpg"])
@@ -47,7 +47,7 @@ def test_other_names_than_plain_ones_are_none_of_ours(name):
 
 
 def test_the_first_caption_that_a_sample_has_counts():
-    naming = Naming(captions=("txt", "json:text", "json:alt"))
+    naming = MemberNaming(captions=("txt", "json:text", "json:alt"))
     described = {"json": json.dumps({"text": None, "alt": "in json"}).encode()}
     assert naming.caption_of({"txt": b"a member"} | described, "x") == "a member"
     assert naming.caption_of(described, "x") == "in json"
@@ -59,4 +59,4 @@ def test_the_first_caption_that_a_sample_has_counts():
 @pytest.mark.parametrize("data", [b"", b"[1]", b"{", b"\xff", b"[" * 100_000])
 def test_a_json_that_is_none_is_an_error_in_one_line(data):
     with pytest.raises(InputError, match=r"^0.tar: sample a: its json cannot be read \(.*\)$"):
-        Naming(captions=("json:caption",)).caption_of({"json": data}, "0.tar: sample a")
+        MemberNaming(captions=("json:caption",)).caption_of({"json": data}, "0.tar: sample a")

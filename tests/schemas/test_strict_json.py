@@ -16,7 +16,7 @@ from clipsieve.schemas import strict_json
 
 REPOSITORY = Path(__file__).parents[2]
 PYTHONS_OWN = {
-    "pipelines/pairs/text.py",  # a value of a table's row, as the text of a column
+    "pipelines/pairs/json_rows.py",  # a value of a table's row, as the text of a column
     "schemas/models.py",  # what a digest is of
     "schemas/strict_json.py",
     "training/towers/tower.py",  # what a digest is of

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import WeightedMembers, as_raw, as_strings
-from clipsieve.schemas.naming import Naming
+from clipsieve.schemas.naming import MemberNaming
 from clipsieve.schemas.opt_out import OptOut, load_opt_out
 from clipsieve.schemas.outcomes import Status
 from clipsieve.schemas.shards import list_shards, naming_of, tar_of
@@ -34,7 +34,7 @@ class SamplePlan:
     """The samples of a run in the shards' order; a sample is known by its index here."""
 
     tars: tuple[str, ...]
-    naming: Naming | None
+    naming: MemberNaming | None
     """How their members are named; None where they are as in clipsieve's own shards."""
     shard: np.ndarray
     """int32[N]: which of ``tars``."""

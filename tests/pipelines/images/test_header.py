@@ -79,7 +79,8 @@ def test_pixels_are_counted_before_anything_is_decoded(kind):
     body = encoded(picture(101, 100), kind, **frames)
     assert failure(body, max_pixels=10_099) is ErrorClass.TOO_MANY_PIXELS
     assert processed(body, max_pixels=10_100)
-    for size in ((40_000, 40_000), (65_535, 65_535)):
+    # libavif refuses more than 16,384 x 16,384 by itself, as damage.
+    for size in ((12_000, 12_000),) if kind == "AVIF" else ((40_000, 40_000), (65_535, 65_535)):
         assert failure(with_size(kind, body, *size)) is ErrorClass.TOO_MANY_PIXELS
 
 

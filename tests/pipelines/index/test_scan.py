@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from clipsieve.pipelines.index.scan import scan_samples
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.naming import Naming
+from clipsieve.schemas.naming import MemberNaming
 
-NAMING = Naming(captions=("txt", "json:caption"))
+NAMING = MemberNaming(captions=("txt", "json:caption"))
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 
 names = st.builds(

@@ -15,7 +15,15 @@ from clipsieve.schemas.options import (
     TokenizerOptions,
     TrainOptions,
 )
-from clipsieve.schemas.recipe import DedupStage, EvaluateStage, FilterStage, Recipe, ReshardStage, TrainStage
+from clipsieve.schemas.recipe import (
+    DedupStage,
+    DriftStage,
+    EvaluateStage,
+    FilterStage,
+    Recipe,
+    ReshardStage,
+    TrainStage,
+)
 from clipsieve.schemas.stages import STAGES, Holds
 
 if TYPE_CHECKING:
@@ -60,13 +68,23 @@ def _score(options: ScoreOptions, chosen: Recipe, out: str, beam_args: Sequence[
     yield score.run(_folder("download", out), folder, options, beam_args, chosen.opt_out).line(folder)
 
 
+def _drift(stage: DriftStage, chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str | Table]:
+    from clipsieve.pipelines.drift import job as drift
+    from clipsieve.pipelines.drift.show import drift_table
+
+    folder, scores = _folder("drift", out), _folder("score", out) if chosen.score else None
+    yield drift.run(_folder("download", out), stage.published, folder, stage.options(), scores).line(folder)
+    yield drift_table(folder)
+
+
 def _filter(stage: FilterStage, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str | Table]:
     from clipsieve.pipelines.filters import job as filters
     from clipsieve.pipelines.filters.show import waterfall_table
 
     folder = _folder("filter", out)
     scores, shards = _folder("score", out), _folder("download", out)
-    yield filters.run(scores, folder, stage.options(), beam_args, shards, stage.targets).line(folder)
+    drift = _folder("drift", out) if chosen.drift else None
+    yield filters.run(scores, folder, stage.options(), beam_args, shards, stage.targets, drift).line(folder)
     yield waterfall_table(folder)
 
 
@@ -127,6 +145,7 @@ RUNNERS: Mapping[str, Callable[..., Iterator[str | Table]]] = {
     "download": _download,
     "index": _index,
     "score": _score,
+    "drift": _drift,
     "filter": _filter,
     "dedup": _dedup,
     "select": _select,

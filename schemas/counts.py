@@ -151,6 +151,19 @@ class ScoreCounts(Counts):
     """Pairs left out because the opt-out list names them; None where there is no list, as below."""
 
 
+class DriftCounts(Counts):
+    """The pairs that were compared with what was published, and how many are what (`schemas.drift.Verdict`)."""
+
+    pairs: int
+    same: int = 0
+    reencoded: int = 0
+    resized: int = 0
+    swapped: int = 0
+    placeholder: int = 0
+    expired: int = 0
+    unknown: int = 0
+
+
 class FilterCounts(Counts):
     """The pairs that were judged."""
 

@@ -12,6 +12,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import (
     DedupOptions,
     DownloadOptions,
+    DriftOptions,
     EvaluateOptions,
     FilterOptions,
     IndexOptions,
@@ -60,6 +61,15 @@ class ReshardStage(ReshardOptions):
         return ReshardOptions(**self.model_dump(exclude={"subset"}))
 
 
+class DriftStage(DriftOptions):
+    """The comparison of a recipe's images with what their publisher saw; the filters' rule ``drifted`` reads it."""
+
+    published: str = Field(description="the pool's published table: a Parquet file, or a folder of them")
+
+    def options(self) -> DriftOptions:
+        return DriftOptions(**self.model_dump(exclude={"published"}))
+
+
 class FilterStage(FilterOptions):
     """The filters of a recipe; `select` then keeps to them."""
 
@@ -96,6 +106,7 @@ class Recipe(Options):
     download: DownloadOptions | None = None
     index: IndexOptions | None = Field(None, description="how `shards` are read; left out: by the defaults")
     score: ScoreOptions | None = None
+    drift: DriftStage | None = None
     filter: FilterStage | None = None
     dedup: DedupStage | None = None
     select: SelectOptions | None = None

@@ -18,6 +18,7 @@ from clipsieve.schemas.counts import (
     Counts,
     DedupCounts,
     DownloadCounts,
+    DriftCounts,
     EvaluateCounts,
     FilterCounts,
     IndexCounts,
@@ -31,6 +32,7 @@ from clipsieve.schemas.counts import (
 from clipsieve.schemas.options import (
     DedupOptions,
     DownloadOptions,
+    DriftOptions,
     EvaluateOptions,
     FilterOptions,
     IndexOptions,
@@ -165,6 +167,19 @@ STAGES: Mapping[str, Stage] = {
             (Source("shards", ("download", "index")),),
         ),
         Stage(
+            "drift",
+            DriftOptions,
+            (
+                Output(
+                    "drift",
+                    Holds.ROWS,
+                    DriftCounts,
+                    "of each downloaded pair whether its image is the one that the publisher saw",
+                ),
+            ),
+            (Source("shards", ("download", "index")), Source("scores", ("score",))),
+        ),
+        Stage(
             "filter",
             FilterOptions,
             (
@@ -175,7 +190,11 @@ STAGES: Mapping[str, Stage] = {
                     "a verdict on each scored pair, and what each rule removed",
                 ),
             ),
-            (Source("scores", ("score",)), Source("shards", ("download", "index"))),
+            (
+                Source("scores", ("score",)),
+                Source("shards", ("download", "index")),
+                Source("drift", ("drift",)),
+            ),
         ),
         Stage(
             "dedup",

@@ -130,6 +130,21 @@ SCORES = Table(
     ),
 )
 
+DRIFT = Table(
+    "drift",
+    pa.schema(
+        [
+            _UID,
+            _column("drift", pa.string(), "what the image is next to the published one (schemas/drift.py)"),
+            _column("drift_reason", pa.string(), "what says so, for a person"),
+            _column("host", pa.string(), "of the URL, in lower case; null: it has none"),
+            _column("copies", pa.int32(), "different URLs that show this very image"),
+            _column("similarity_change", pa.float32(), "similarity less the published one; null: one is not known"),
+            _column("image_cosine", pa.float32(), "of own and published image embedding; null: one is not known"),
+        ]
+    ),
+)
+
 FILTERS = Table(
     "filters",
     pa.schema(

@@ -1,4 +1,4 @@
-"""From a table of pairs to subsets: download, score, filter, dedup, select, reshard."""
+"""From a table of pairs to subsets: download, score, drift, filter, dedup, select, reshard."""
 
 from __future__ import annotations
 
@@ -89,6 +89,27 @@ def score(
     say(job.run(shards, out, options, beam_args(context), opt_out).line(out))
 
 
+@app.command()
+@with_flags(stages.DriftOptions)
+def drift(
+    shards: Annotated[str, typer.Option(help="folder of shards")],
+    published: Annotated[str, typer.Option(help="the pool's published table: a Parquet file, or a folder of them")],
+    out: Out,
+    options: stages.DriftOptions,
+    scores: Annotated[str | None, typer.Option(help="scores of the shards under the published reference")] = None,
+) -> None:
+    """Say which downloaded images are not what the pool's publisher saw.
+
+    Example: `clipsieve drift --shards run/shards --scores run/scores --published metadata --out run/drift --column
+    similarity=clip_l14_similarity_score`, then `clipsieve filter --drift run/drift --rule drifted …`
+    """
+    from clipsieve.pipelines.drift import job
+    from clipsieve.pipelines.drift.show import drift_table
+
+    say(job.run(shards, published, out, options, scores).line(out))
+    rich.print(drift_table(out))
+
+
 def _list_rules(asked: bool) -> None:
     if asked:
         from clipsieve.pipelines.filters.show import rules_table
@@ -105,6 +126,7 @@ def filter(
     out: Out,
     options: stages.FilterOptions,
     shards: Annotated[str | None, typer.Option(help="shards with columns that the scores lack")] = None,
+    drift: Annotated[str | None, typer.Option(help="folder of `drift`, with columns that the scores lack")] = None,
     targets: Annotated[str | None, typer.Option(help="image_based: target embeddings, npy, npz or folder")] = None,
     list_rules: Annotated[bool, typer.Option("--list", is_eager=True, callback=_list_rules, help="list rules")] = False,
 ) -> None:
@@ -116,7 +138,7 @@ def filter(
     from clipsieve.pipelines.filters import job
     from clipsieve.pipelines.filters.show import waterfall_table
 
-    say(job.run(scores, out, options, beam_args(context), shards, targets).line(out))
+    say(job.run(scores, out, options, beam_args(context), shards, targets, drift).line(out))
     rich.print(waterfall_table(out))
 
 

@@ -47,6 +47,8 @@ class PairColumns:
     """Folder of shards, each named as its score file; None: the score files have all columns themselves."""
     targets: str | None = None
     """File or folder of the embeddings of a target set, for rules that compare with it."""
+    drift: str | None = None
+    """Folder of what `drift` wrote, each file named as its score file."""
 
     def read(self, path: str, columns: Iterable[str]) -> Rows:
         """The pairs of the score file at ``path`` with ``columns``, a computed one before one of the tables.
@@ -73,29 +75,51 @@ class PairColumns:
         table = table.rename_columns(["uid", *here])
         absent = [name for name in names if name not in here]
         if absent:
-            beside = self._read_shard(path, table["uid"], absent)
-            for name in absent:
-                table = table.append_column(name, beside[name])
+            for name, column in self._read_beside(path, table["uid"], absent).items():
+                table = table.append_column(name, column)
         if "caption" in names:
             place = table.schema.get_field_index("caption")
             table = table.set_column(place, "caption", pc.fill_null(table["caption"].cast(pa.string()), ""))
         return table
 
+    def _read_beside(self, path: str, uids: pa.ChunkedArray, names: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+        """The columns ``names`` of the pairs ``uids``, of what `drift` wrote or else of the shard."""
+        drifted = [name for name in names if name in tables.DRIFT.columns] if self.drift else []
+        found: dict[str, pa.ChunkedArray] = {}
+        if self.drift and drifted:
+            drift_path = files.join(self.drift, files.name_of(path))
+            rows = tables.read_table(drift_path, tables.DRIFT, ["uid", *drifted])
+            taken = _take(rows, uids, drifted, path, drift_path, "compare these shards first, with `clipsieve drift`")
+            found = {name: taken[name] for name in drifted}
+        others = [name for name in names if name not in drifted]
+        if others:
+            of_shard = self._read_shard(path, uids, others)
+            found |= {name: of_shard[name] for name in others}
+        return found
+
     def _read_shard(self, path: str, uids: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
         """The columns ``names`` of the pairs ``uids`` in the shard of the score file's name."""
         if self.shards is None:
-            raise InputError(f"{path}: column {names[0]!r} is missing; name the folder that has it with --shards")
+            flag = "--drift" if names[0] in tables.DRIFT.columns else "--shards"
+            raise InputError(f"{path}: column {names[0]!r} is missing; name the folder that has it with {flag}")
         shard = files.name_of(path).removesuffix(".parquet")
         rows = read_rows(self.shards, shard)
         shard_path = files.join(self.shards, f"{shard}.parquet")
         missing = [name for name in names if name not in rows.schema.names]
         if missing:
-            raise InputError(f"{shard_path}: column {missing[0]!r} is missing, and {path} lacks it too; fix the rule")
-        places = pc.index_in(uids, value_set=rows["uid"].combine_chunks())
-        if places.null_count:
-            row = pc.index(pc.is_null(places), True).as_py() + 1
-            raise InputError(f"{path}: row {row}: its uid is not in {shard_path}; score these shards first")
-        return rows.select(list(names)).take(places)
+            is_of_drift = missing[0] in tables.DRIFT.columns
+            way_out = "name the folder that has it with --drift" if is_of_drift else "fix the rule"
+            raise InputError(f"{shard_path}: column {missing[0]!r} is missing, and {path} lacks it too; {way_out}")
+        return _take(rows, uids, names, path, shard_path, "score these shards first")
+
+
+def _take(rows: pa.Table, uids: pa.ChunkedArray, names: Sequence[str], path: str, where: str, way_out: str) -> pa.Table:
+    """The columns ``names`` of the ``rows`` of ``where`` that have the ``uids`` of the score file at ``path``."""
+    places = pc.index_in(uids, value_set=rows["uid"].combine_chunks())
+    if places.null_count:
+        row = pc.index(pc.is_null(places), True).as_py() + 1
+        raise InputError(f"{path}: row {row}: its uid is not in {where}; {way_out}")
+    return rows.select(list(names)).take(places)
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:

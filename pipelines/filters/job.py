@@ -42,20 +42,22 @@ def run(
     beam_args: Sequence[str] = (),
     shards: str | None = None,
     targets: str | None = None,
+    drift: str | None = None,
 ) -> Manifest:
     """Filter the pairs of the score files in the folder ``scores`` into ``out``; returns its manifest.
 
-    Columns that the score files lack are looked up in the folder ``shards``, by uid. ``targets`` is a file or folder
+    Columns that the score files lack are looked up, by uid, in the folder ``drift`` that `clipsieve drift` wrote and in
+    the folder ``shards``. ``targets`` is a file or folder
     of embeddings, for rules that compare with a target set. Raises InputError for a text that is no rule, and for a
     column or an embedding that a rule needs and is not there.
     """
-    rules, pool = parse_rules(options.rules), PairColumns(shards, targets)
+    rules, pool = parse_rules(options.rules), PairColumns(shards, targets, drift)
     for rule in rules:
         rule.judge.check(pool)
     paths = files.list_files(scores, ".parquet")
     if not paths:
         raise InputError(f"{scores}: no scores (*.parquet) in this folder")
-    folders = {"scores": scores, "shards": shards, "targets": targets}
+    folders = {"scores": scores, "shards": shards, "targets": targets, "drift": drift}
     inputs = {name: manifest.input_digest(path) for name, path in folders.items() if path}
     with only_writer(out):
         opened = manifest.begin(out, options, inputs)

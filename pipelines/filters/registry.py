@@ -45,6 +45,9 @@ NAMED = {
     "low_similarity": Named("similarity >= 0.28", "LAION's threshold, meant for CLIP ViT-B/32"),
     "boilerplate": Named("repeated_caption(10)", "at most 10 different images have the caption"),
     "placeholder": Named("repeated_image(10)", "at most 10 different captions have the image's very file"),
+    "drifted": Named(
+        "drift not in ['swapped', 'placeholder', 'expired']", "the image is what the pool's publisher saw; see `drift`"
+    ),
     "file_name": Named("not caption_is_file_name", "the caption is no file name, number or bare web address"),
     "markup": Named("not caption_is_markup", "no HTML, entity or program's syntax in the caption"),
 }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from clipsieve.pipelines.download import totals
 from clipsieve.pipelines.download.dead_letters import write_dead_letters
 from clipsieve.pipelines.download.passes import shards_by_pass
+from clipsieve.pipelines.drift.verdicts import count_verdicts
 from clipsieve.pipelines.engine.parts import Part, folder_digest, part_of, read_parts, selection_counts, write_parts
 from clipsieve.pipelines.filters.verdicts import count_waterfall, filter_counts
 from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
@@ -91,6 +92,10 @@ def _list_parts(folder: str, touched: Collection[str]) -> list[Part]:
     return sorted(listed.values())
 
 
+def _compared(made: Made, parts: Sequence[Part]) -> Counts:
+    return count_verdicts(files.join(made.path, f"{stem}.parquet") for stem in _rows(parts))
+
+
 def _filtered(made: Made, parts: Sequence[Part]) -> Counts:
     """Count the rules' verdicts anew, into the waterfall too."""
     paths = [files.join(made.path, f"{stem}.parquet") for stem in _rows(parts)]
@@ -117,6 +122,7 @@ def _deduplicated(made: Made, parts: Sequence[Part]) -> Counts:
 
 COUNTS: Mapping[str, Callable[[Made, Sequence[Part]], Counts]] = {
     "score": _scored,
+    "drift": _compared,
     "filter": _filtered,
     "dedup": _deduplicated,
     "select": _selected,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from clipsieve.pipelines.verify.checks import Check, expect, finished_manifest
 from clipsieve.pipelines.verify.dedup import check_dedup
+from clipsieve.pipelines.verify.drift import check_drift
 from clipsieve.pipelines.verify.filters import check_filters
 from clipsieve.pipelines.verify.index import check_index
 from clipsieve.pipelines.verify.lineage import check_lineage
@@ -83,6 +84,10 @@ def _check_score(folder: str, run_dir: str) -> Iterator[Check]:
     yield check_scores(folder, STAGES["download"].folder(run_dir))
 
 
+def _check_drift(folder: str, run_dir: str) -> Iterator[Check]:
+    yield check_drift(folder, STAGES["score"].folder(run_dir))
+
+
 def _check_filter(folder: str, run_dir: str) -> Iterator[Check]:
     yield check_filters(folder, STAGES["score"].folder(run_dir))
 
@@ -127,6 +132,7 @@ CHECKS: Mapping[str, Callable[[str, str], Iterator[Check]]] = {
     "download": _check_download,
     "index": _check_index,
     "score": _check_score,
+    "drift": _check_drift,
     "filter": _check_filter,
     "dedup": _check_dedup,
     "select": _check_select,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from clipsieve.schemas.options.base import Options, parse_options
 from clipsieve.schemas.options.dedup import DedupOptions
 from clipsieve.schemas.options.download import DownloadOptions
+from clipsieve.schemas.options.drift import DriftOptions
 from clipsieve.schemas.options.evaluate import EvaluateOptions
 from clipsieve.schemas.options.filter import FilterOptions
 from clipsieve.schemas.options.index import IndexOptions
@@ -21,6 +22,7 @@ __all__ = [
     "STORED",
     "DedupOptions",
     "DownloadOptions",
+    "DriftOptions",
     "EvaluateOptions",
     "FilterOptions",
     "IndexOptions",

@@ -1,0 +1,1 @@
+"""Drift: which downloaded images are not what the pool's publisher saw."""

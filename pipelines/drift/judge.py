@@ -1,0 +1,178 @@
+"""What each image is next to the published one: pure functions over what is known of all pairs.
+
+Evidence of a pair by itself that it shows another picture, any of:
+
+    shape        width and height are not the published ones, scaled and rounded
+    similarity   own less published lies too far from the pool's median, in robust standard deviations
+    embedding    own and published image embedding are not near
+
+Equal bytes (sha256) outweigh all of it. Then pairs are seen together: one image under many URLs most of which show
+another picture than was published is a placeholder, and a host nearly all of whose pairs do has expired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipsieve.pipelines.drift.copies import distinct_urls, groups_by_look, groups_by_value, share_in_group
+from clipsieve.pipelines.drift.pairs import Pairs
+from clipsieve.pipelines.drift.published import Stated
+from clipsieve.schemas.drift import Verdict
+from clipsieve.schemas.options import DriftOptions
+
+MIN_HOST_PAIRS = 5
+"""Fewest pairs by which a host may be called expired."""
+EXPIRED_SHARE = 0.8
+"""Least share of them that show another picture."""
+PLACEHOLDER_SHARE = 0.5
+"""Least share of the pairs of one image that were published with another picture."""
+MIN_SCALE_SHARE = 0.05
+"""Of the robust standard deviation of published similarities, the least that own less published may have.
+
+In a pool that hardly drifted the differences are those of one decoder from another; a re-encoded image has more.
+"""
+_MAD_TO_STD = 1.4826
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of N pairs, each by itself."""
+
+    is_same: np.ndarray
+    """bool[N]: the bytes are the published ones."""
+    has_size: np.ndarray
+    """bool[N]: own and published size are known."""
+    has_equal_size: np.ndarray
+    """bool[N]"""
+    has_shape: np.ndarray
+    """bool[N]: the size is the published one, scaled and rounded; True where one is not known."""
+    change: np.ndarray
+    """float32[N, R]: own less published similarity; NaN where one is not known."""
+    deviation: np.ndarray
+    """float64[N]: the largest of the references, from the median, in robust standard deviations; 0 where not known."""
+    cosine: np.ndarray
+    """float32[N]: of the image embeddings; NaN where one is not known."""
+    is_other: np.ndarray
+    """bool[N]: something says that it is another picture, and the bytes do not say that it is the same."""
+    is_known: np.ndarray
+    """bool[N]: there is something to compare with."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of N pairs."""
+
+    evidence: Evidence
+    verdicts: np.ndarray
+    """str[N]: the values of `schemas.drift.Verdict`."""
+    copies: np.ndarray
+    """int64[N]: different URLs that show the image, by its bytes or, of a placeholder, its look; 0 where not known."""
+
+
+def judge(pairs: Pairs, stated: Stated, options: DriftOptions) -> Judged:
+    """The verdict on each pair."""
+    evidence = gather(pairs, stated, options)
+    by_bytes = groups_by_value(pairs.sha256, pairs.sha256 != 0)
+    by_look = groups_by_look(pairs.phash, pairs.urls, options.min_copies, options.max_hamming)
+    copies, look_copies = distinct_urls(by_bytes, pairs.urls), distinct_urls(by_look, pairs.urls)
+    is_seen = evidence.is_known & ~evidence.is_same
+
+    def is_shown_for_others(groups: np.ndarray, urls: np.ndarray) -> np.ndarray:
+        return (urls >= options.min_copies) & (share_in_group(groups, is_seen, evidence.is_other) >= PLACEHOLDER_SHARE)
+
+    is_placeholder = is_seen & is_shown_for_others(by_bytes, copies)
+    # Pictures may look alike and be none: the look names a pair that shows another picture, and accuses none.
+    looks_so = evidence.is_other & is_shown_for_others(by_look, look_copies)
+    is_placeholder |= looks_so
+    hosts = _host_numbers(pairs)
+    is_expired = is_seen & _has_expired(hosts, evidence, evidence.is_other | is_placeholder)
+    verdicts = np.select(
+        [~evidence.is_known, evidence.is_same, is_placeholder, is_expired, evidence.is_other],
+        [each.value for each in (Verdict.UNKNOWN, Verdict.SAME, Verdict.PLACEHOLDER, Verdict.EXPIRED, Verdict.SWAPPED)],
+        _of_the_same_picture(pairs, stated, evidence),
+    )
+    return Judged(evidence, verdicts, np.where(looks_so, np.maximum(copies, look_copies), copies))
+
+
+def gather(pairs: Pairs, stated: Stated, options: DriftOptions) -> Evidence:
+    """What is known of each pair by itself."""
+    has_size = ((pairs.sizes > 0) & (stated.sizes > 0)).all(axis=1)
+    has_equal_size = has_size & (pairs.sizes == stated.sizes).all(axis=1)
+    has_shape = ~has_size | is_of_shape(pairs.sizes, stated.sizes)
+    has_hash = (pairs.sha256 != 0) & (stated.sha256 != 0)
+    is_same = has_hash & (pairs.sha256 == stated.sha256)
+    change = pairs.similarities - stated.similarities
+    deviation = deviations(change, spread(stated.similarities), has_shape & ~is_same)
+    is_other = ~has_shape | (deviation > options.max_deviation) | (stated.cosine < options.min_cosine)
+    compared = has_size | has_hash | np.isfinite(change).any(axis=1) | np.isfinite(stated.cosine)
+    return Evidence(
+        is_same=is_same,
+        has_size=has_size,
+        has_equal_size=has_equal_size,
+        has_shape=has_shape,
+        change=change,
+        deviation=deviation,
+        cosine=stated.cosine,
+        is_other=is_other & ~is_same,
+        is_known=stated.is_there & compared,
+    )
+
+
+def is_of_shape(own: np.ndarray, stated: np.ndarray) -> np.ndarray:
+    """int32[N, 2] twice -> bool[N]: the one size is the other, scaled and rounded, perhaps turned by a right angle.
+
+    A side is off by less than a pixel where it was rounded, in either of the two.
+    """
+    (w, h), (u, v) = own.astype(np.int64).T, stated.astype(np.int64).T
+    straight = np.abs(w * v - h * u) < w + h + u + v
+    turned = (w == v) & (h == u)
+    return np.asarray(straight | turned)
+
+
+def deviations(change: np.ndarray, published: np.ndarray, is_usual: np.ndarray) -> np.ndarray:
+    """float32[N, R], float64[R] -> float64[N]: how far from the median, in robust standard deviations.
+
+    ``published`` is the spread of the published similarities, ``is_usual`` bool[N] says by which pairs the median and
+    the scale are told. Of several references the largest counts; NaN counts as 0.
+    """
+    most = np.zeros(len(change))
+    for column, least in zip(change.T.astype(np.float64), published, strict=True):
+        usual = column[is_usual & np.isfinite(column)]
+        usual = usual if len(usual) else column[np.isfinite(column)]
+        if not len(usual):
+            continue
+        middle = np.median(usual)
+        scale = max(_MAD_TO_STD * np.median(np.abs(usual - middle)), MIN_SCALE_SHARE * least, 1e-6)
+        most = np.fmax(most, np.abs(column - middle) / scale)
+    return most
+
+
+def spread(values: np.ndarray) -> np.ndarray:
+    """float32[N, R] -> float64[R]: the robust standard deviation of each column, NaN left out."""
+    finite = (column[np.isfinite(column)].astype(np.float64) for column in values.T)
+    return np.array([_MAD_TO_STD * np.median(np.abs(each - np.median(each))) if len(each) else 0.0 for each in finite])
+
+
+def _of_the_same_picture(pairs: Pairs, stated: Stated, evidence: Evidence) -> np.ndarray:
+    """str[N]: what a pair is that shows the published picture."""
+    has_other_bytes = (pairs.sha256 != 0) & (stated.sha256 != 0)
+    kept_size = evidence.has_equal_size | ~evidence.has_size
+    return np.select(
+        [~kept_size, has_other_bytes], [Verdict.RESIZED.value, Verdict.REENCODED.value], Verdict.SAME.value
+    )
+
+
+def _host_numbers(pairs: Pairs) -> np.ndarray:
+    """int64[N]: of each pair's host; -1 where it has none."""
+    chunks = (chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in pairs.hosts.chunks)
+    return np.concatenate([np.zeros(0, np.int64), *chunks]).astype(np.int64)
+
+
+def _has_expired(hosts: np.ndarray, evidence: Evidence, is_other: np.ndarray) -> np.ndarray:
+    """bool[N]: nearly all compared pairs of the pair's host show another picture, and none has the published bytes."""
+    compared = np.bincount(hosts + 1, weights=evidence.is_known)[hosts + 1]
+    share = share_in_group(hosts, evidence.is_known, is_other)
+    has_same = share_in_group(hosts, evidence.is_known, evidence.is_same) > 0
+    return np.asarray((compared >= MIN_HOST_PAIRS) & (share >= EXPIRED_SHARE) & ~has_same)

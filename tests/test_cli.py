@@ -33,6 +33,7 @@ OPTIONS: dict[str, type[options.Options]] = {
     "index": options.IndexOptions,
     "adopt": options.IndexOptions,
     "score": options.ScoreOptions,
+    "drift": options.DriftOptions,
     "filter": options.FilterOptions,
     "dedup": options.DedupOptions,
     "select": options.SelectOptions,

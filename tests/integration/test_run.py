@@ -101,7 +101,7 @@ def test_verify_finds_nothing(small_run: Path, command) -> None:
     lines = ended.out.splitlines()
     assert all(line.startswith("ok  ") for line in lines)
     assert [line for line in lines if "not there" in line] == [
-        f"ok  {name}: not there, not checked" for name in ("filters", "dedup", "tokenizer")
+        f"ok  {name}: not there, not checked" for name in ("drift", "filters", "dedup", "tokenizer")
     ]
     assert lines[1].startswith("ok  pairs: 85 rows, 80 distinct")
     assert lines[0].startswith("ok  shards: 85 rows = 5 duplicates + 72 downloaded + 8 failed, in 3 shards")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from clipsieve.pipelines.dedup import job as dedup
 from clipsieve.pipelines.download import job as download
+from clipsieve.pipelines.drift import job as drift
 from clipsieve.pipelines.filters import job as filters
 from clipsieve.pipelines.reshard import job as reshard
 from clipsieve.pipelines.score import job as score
@@ -26,6 +27,7 @@ from clipsieve.schemas.counts import Counts
 from clipsieve.schemas.options import (
     DedupOptions,
     DownloadOptions,
+    DriftOptions,
     FilterOptions,
     ReshardOptions,
     ScoreOptions,
@@ -61,6 +63,10 @@ class Run:
     def uid(self, row: int) -> str:
         """Of its own choice: the URL has the server's port, which differs from run to run."""
         return uid_of(f"page {row}", self.caption(row))
+
+    @property
+    def published(self) -> Path:
+        return self.listed.parent / "published.parquet"
 
     @property
     def gone(self) -> set[str]:
@@ -122,6 +128,8 @@ def _run_stages(run: Run, hosts: tuple[str, ...], model: Path, busy: set[int]) -
     busy -= {5, 16}
     download.run(pairs, shards, options, IN_PROCESS, retry_failed=True)
     score.run(shards, scores, ScoreOptions(references=(str(model),), embeddings=True), IN_PROCESS)
+    _write_published(run)
+    drift.run(shards, str(run.published), str(out / "drift"), DriftOptions(), scores)
     rules = FilterOptions(rules=("short: caption_chars > 30",))
     filters.run(scores, str(out / "filters"), rules, IN_PROCESS, shards)
     dedup.run(shards, scores, str(out / "dedup"), DedupOptions(methods=("exact",)), IN_PROCESS)
@@ -140,6 +148,12 @@ def _run_stages(run: Run, hosts: tuple[str, ...], model: Path, busy: set[int]) -
     tokenizer.run(captions, {"shards": shards}, str(out / "tokenizer"), TokenizerOptions(vocab_size=36))
     (out / "report").mkdir()
     (out / "report" / "index.html").write_text(f"<p>{run.caption(12)}</p>")
+
+
+def _write_published(run: Run) -> None:
+    """What the pool's publisher saw: of each sixth pair a picture of another shape."""
+    sizes = {"width": [24 + 12 * (row % 6 == 0) for row in range(PAIRS)], "height": [24] * PAIRS}
+    pq.write_table(pa.table({"uid": [run.uid(row) for row in range(PAIRS)], **sizes}), run.published)
 
 
 def write_model(folder: Path, shards: str, *subsets: WeightedSubset) -> None:

@@ -10,6 +10,7 @@ from clipsieve.schemas.counts import (
     Counts,
     DedupCounts,
     DownloadCounts,
+    DriftCounts,
     FilterCounts,
     MemberCounts,
     PassCounts,
@@ -34,10 +35,12 @@ DOWNLOADED = {
     "pass_2_rows": 8,
     "pass_2_success": 0,
 }
+DRIFTED = ("same", "reencoded", "resized", "swapped", "placeholder", "expired", "unknown")
 FLAT = [
     ("download", DOWNLOADED, DownloadCounts),
     ("score", {"pairs": 21, "shards": 3, "opted_out": 0}, ScoreCounts),
     ("score", {"pairs": 21, "shards": 3}, ScoreCounts),
+    ("drift", {"pairs": 9, **dict(zip(DRIFTED, range(9), strict=False))}, DriftCounts),
     ("filter", {"pairs": 9, "kept": 4, "few_words": 3, "small_image": 2}, FilterCounts),
     ("dedup", {"pairs": 9, "kept": 4, "exact": 3, "thumbnail": 2, "contaminated": 1}, DedupCounts),
     ("select", {"pairs": 9, "eligible": 4, "opted_out": 1, "duplicate": 2, "few_words": 2}, SelectionCounts),
@@ -61,7 +64,7 @@ def test_the_fields_say_what_the_names_say() -> None:
     assert counts.errors == {ErrorClass.HTTP_ERROR: 8, ErrorClass.NOT_AN_IMAGE: 2}
     assert counts.retries == (PassCounts(rows=9, success=1), PassCounts(rows=8, success=0))
     assert (counts.distinct, counts.failed, counts.rows_by_pass) == (60, 10, [62, 9, 8])
-    selected = SelectionCounts.model_validate(dict(FLAT[5][1]))
+    selected = SelectionCounts.model_validate(dict(FLAT[6][1]))
     assert (selected.opted_out, selected.left_out) == (1, {"duplicate": 2, "few_words": 2})
 
 

@@ -33,7 +33,11 @@ def test_it_says_what_each_folder_says(whole_run: Run, row: int) -> None:
     uid, folder = whole_run.uid(row), whole_run.folder
     told = explain.run(uid, str(folder))
     assert [found.values for found in told.shards] == rows_of(folder / "shards", uid)
-    judged = [values for name in ("scores", "filters", "dedup", "selection") for values in rows_of(folder / name, uid)]
+    judged = [
+        values
+        for name in ("scores", "drift", "filters", "dedup", "selection")
+        for values in rows_of(folder / name, uid)
+    ]
     assert [found.values for found in told.judged] == judged
     resharded = [values for name in ("10", "top80") for values in rows_of(folder / "resharded" / name, uid)]
     assert [found.values for found in told.resharded] == resharded

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsieve.pipelines.dedup import job as dedup
+from clipsieve.pipelines.drift import job as drift
 from clipsieve.pipelines.explain import find as explain
 from clipsieve.pipelines.filters import job as filters
 from clipsieve.pipelines.reshard import job as reshard
@@ -32,7 +33,14 @@ from clipsieve.pipelines.takedown.shards import drop_samples
 from clipsieve.pipelines.verify import job as verify
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.manifest import read_manifest
-from clipsieve.schemas.options import DedupOptions, FilterOptions, ReshardOptions, ScoreOptions, SelectOptions
+from clipsieve.schemas.options import (
+    DedupOptions,
+    DriftOptions,
+    FilterOptions,
+    ReshardOptions,
+    ScoreOptions,
+    SelectOptions,
+)
 from clipsieve.schemas.run import read_run
 from clipsieve.schemas.tables import SHARDS
 from tests.pipelines.whole_run import BUSY, IN_PROCESS, LISTED, MISSING, PAIRS, Run, sha256_of
@@ -69,7 +77,17 @@ def test_the_run_has_what_is_to_be_taken_down(whole_run: Run) -> None:
     ends = {row["uid"]: row["error_class"] for row in rows_of(whole_run.folder / "shards")}
     assert {ends[whole_run.uid(row)] for row in (12, 8, 27)} == {None, "http_error"}
     assert len(ends) == PAIRS and len(rows_of(whole_run.folder / "shards")) == PAIRS + len(BUSY)
-    for name in ("scores", "filters", "dedup", "selection", "subsets", "samples", "resharded/top80", "resharded/10"):
+    for name in (
+        "scores",
+        "drift",
+        "filters",
+        "dedup",
+        "selection",
+        "subsets",
+        "samples",
+        "resharded/top80",
+        "resharded/10",
+    ):
         assert whole_run.gone & {row["uid"] for row in rows_of(whole_run.folder / name)}, name
     assert any(row["reject_reason"] for row in rows_of(whole_run.folder / "selection"))
 
@@ -131,7 +149,7 @@ def test_what_stays_is_byte_for_byte_what_it_was(whole_run: Run, taken: Run) -> 
                         stream.seek(row["tar_offset"])
                         with tarfile.open(fileobj=io.BytesIO(stream.read(row["tar_size"]))) as one:
                             assert {name.partition(".")[0] for name in one.getnames()} == {row["key"]}
-    for name in ("scores", "filters", "dedup", "selection"):
+    for name in ("scores", "drift", "filters", "dedup", "selection"):
         left = [row for row in rows_of(whole_run.folder / name) if row["uid"] not in taken.gone]
         assert rows_of(taken.folder / name) == left
     for path in sorted((taken.folder / "scores").glob("*.npz")):
@@ -152,7 +170,7 @@ def test_files_that_hold_none_of_it_are_not_touched(whole_run: Run, tmp_path: Pa
     changed = {n for n, p in files_of(run.folder).items() if (p.read_bytes(), p.stat().st_mtime_ns) != before[n]}
     own = {"shards/00000.tar", "shards/00000.parquet", "shards/00000_stats.json", "filters/_waterfall.json"}
     own |= {"shards/_manifest/manifest.json", "shards/_manifest/dead_letters.parquet", "scores/00000.npz"}
-    own |= {f"{name}/00000.parquet" for name in ("scores", "filters", "dedup", "selection")}
+    own |= {f"{name}/00000.parquet" for name in ("scores", "drift", "filters", "dedup", "selection")}
     own |= {f"{made.name}/manifest.json" for made in read_run(str(run.folder)).with_pairs if made.name != "shards"}
     own |= {f"{name}/_parts.json" for name in plan.touched if name != "shards"}
     of_subsets = {f"{name}/{unit}" for name in ("subsets", "samples") for unit in plan.touched.get(name, ())}
@@ -185,6 +203,9 @@ def test_the_manifests_record_it(whole_run: Run, taken: Run) -> None:
         assert record.counts == before[name].counts and record.digests[0] == before[name].digest
     assert after["selection"].inputs["scores"] == after["scores"].digest
     assert after["selection"].inputs["filters"] == after["filters"].digest
+    drifted = after["drift"].counts.shown
+    sixths = [row for row in range(0, PAIRS, 6) if row not in MISSING | LISTED]
+    assert drifted["pairs"] == after["scores"].counts.shown["pairs"] and drifted["swapped"] == len(sixths)
     assert after["dedup"].counts.shown == {"pairs": after["scores"].counts.shown["pairs"], "kept": 52, "exact": 1}
     assert after["shards"].takedowns[0].pairs == len(LISTED)
 
@@ -307,6 +328,7 @@ def test_stages_are_done_still(taken: Run, tmp_path: Path, tiny_model: Path) -> 
     shards, scores = str(run.folder / "shards"), str(run.folder / "scores")
     score.run(shards, scores, ScoreOptions(references=(str(tiny_model),), embeddings=True), IN_PROCESS)
     dedup.run(shards, scores, str(run.folder / "dedup"), DedupOptions(methods=("exact",)), IN_PROCESS)
+    drift.run(shards, str(run.published), str(run.folder / "drift"), DriftOptions(), scores)
     rules = FilterOptions(rules=("short: caption_chars > 30",))
     filters.run(scores, str(run.folder / "filters"), rules, IN_PROCESS, shards)
     cuts = SelectOptions(fractions=(40, 80), sizes=(10, 25), combinations=("top80_12",))

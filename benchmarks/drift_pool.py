@@ -58,13 +58,13 @@ class Planted:
 
 
 def plant(lab: Path, most: int, each: int, seed: int) -> list[Planted]:
-    """``most`` pictures of openclipart at most: ``each`` of them swapped, as many placeholders, as many re-encoded.
+    """``most`` pictures of openclipart's half 1 at most: ``each`` of them swapped, as many placeholders, as many re-encoded.
 
     A tenth as many are on expired hosts, each of which serves other pictures of the pool; the others are untouched. A
     swapped picture is another one of the pool; placeholders are other pictures of openclipart and drawn notices.
     """
     spare = max(1, each // PAIRS_A_PLACEHOLDER)
-    found = list(pictures(lab, "openclipart", most + spare))
+    found = list(pictures(lab, "openclipart", most + spare, half=1))
     rows = pq.read_table(lab / "openclipart.parquet", columns=["id", "title"]).to_pylist()
     titles = {row["id"]: row["title"] or "" for row in rows}
     spares, found = found[:spare], found[spare:]

@@ -70,7 +70,7 @@ def _join(paths: Sequence[str], columns: Columns, pairs: Pairs, scores: str | No
 def _write(pairs: Pairs, stated: Stated, options: DriftOptions, counted: Sequence[tuple[str, int]], out: str) -> None:
     """Write a file of each name, of as many pairs, in their order."""
     judged = judge(pairs, stated, options)
-    reasons = Reasons(pairs, stated, judged, options)
+    reasons = Reasons(pairs, stated, judged)
     change = judged.evidence.change[:, :1] if judged.evidence.change.shape[1] else np.full((len(pairs), 1), np.nan)
     start = 0
     for name, rows in counted:
@@ -83,6 +83,6 @@ def _write(pairs: Pairs, stated: Stated, options: DriftOptions, counted: Sequenc
             "host": hosts,
             "copies": pa.array(judged.copies[part], pa.int32()),
             "similarity_change": pa.array(change[part, 0], pa.float32(), from_pandas=True),
-            "image_cosine": pa.array(judged.evidence.cosine[part], pa.float32(), from_pandas=True),
+            "image_cosine": pa.array(stated.cosine[part], pa.float32(), from_pandas=True),
         }
         tables.write_table(pa.table(table), tables.DRIFT, files.join(out, name))

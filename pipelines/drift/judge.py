@@ -3,11 +3,12 @@
 Evidence of a pair by itself that it shows another picture, any of:
 
     shape        width and height are not the published ones, scaled and rounded
-    similarity   own less published lies too far from the pool's median, in robust standard deviations
     embedding    own and published image embedding are not near
+    similarity   where there are no embeddings: own less published lies too far from the pool's median
 
-Equal bytes (sha256) outweigh all of it. Then pairs are seen together: one image under many URLs most of which show
-another picture than was published is a placeholder, and a host nearly all of whose pairs do has expired.
+Of images that are small or were resized a reference sees less, so that more is allowed. Equal bytes (sha256) outweigh
+all of it. Then pairs are seen together: one image under many URLs most of which show another picture than was published
+is a placeholder, and a host nearly all of whose pairs do has expired.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ EXPIRED_SHARE = 0.8
 """Least share of them that show another picture."""
 PLACEHOLDER_SHARE = 0.5
 """Least share of the pairs of one image that were published with another picture."""
+SMALL_SIDE = 96
+"""Pixels of the shorter side below which a reference sees less of an image, the more so the smaller it is."""
+MAX_DISTANCE = 0.3
+"""The most that an embedding may be off, however small the image; 1 is at a right angle."""
 MIN_SCALE_SHARE = 0.05
 """Of the robust standard deviation of published similarities, the least that own less published may have.
 
@@ -51,9 +56,11 @@ class Evidence:
     change: np.ndarray
     """float32[N, R]: own less published similarity; NaN where one is not known."""
     deviation: np.ndarray
-    """float64[N]: the largest of the references, from the median, in robust standard deviations; 0 where not known."""
-    cosine: np.ndarray
-    """float32[N]: of the image embeddings; NaN where one is not known."""
+    """float64[N]: of it, the largest of the references, in robust standard deviations; 0 where not known."""
+    is_off: np.ndarray
+    """bool[N]: the deviation is too large, and no embedding tells."""
+    is_far: np.ndarray
+    """bool[N]: the embedding is not near the published one."""
     is_other: np.ndarray
     """bool[N]: something says that it is another picture, and the bytes do not say that it is the same."""
     is_known: np.ndarray
@@ -103,10 +110,12 @@ def gather(pairs: Pairs, stated: Stated, options: DriftOptions) -> Evidence:
     has_shape = ~has_size | is_of_shape(pairs.sizes, stated.sizes)
     has_hash = (pairs.sha256 != 0) & (stated.sha256 != 0)
     is_same = has_hash & (pairs.sha256 == stated.sha256)
-    change = pairs.similarities - stated.similarities
-    deviation = deviations(change, spread(stated.similarities), has_shape & ~is_same)
-    is_other = ~has_shape | (deviation > options.max_deviation) | (stated.cosine < options.min_cosine)
-    compared = has_size | has_hash | np.isfinite(change).any(axis=1) | np.isfinite(stated.cosine)
+    change, loose = pairs.similarities - stated.similarities, looseness(pairs.sizes, stated.sizes)
+    deviation = deviations(change, spread(stated.similarities), has_shape) / loose
+    has_embedding = np.isfinite(stated.cosine)
+    is_off = (deviation > options.max_deviation) & ~has_embedding
+    is_far = 1 - stated.cosine > np.minimum((1 - options.min_cosine) * loose**2, MAX_DISTANCE)
+    compared = has_size | has_hash | np.isfinite(change).any(axis=1) | has_embedding
     return Evidence(
         is_same=is_same,
         has_size=has_size,
@@ -114,8 +123,9 @@ def gather(pairs: Pairs, stated: Stated, options: DriftOptions) -> Evidence:
         has_shape=has_shape,
         change=change,
         deviation=deviation,
-        cosine=stated.cosine,
-        is_other=is_other & ~is_same,
+        is_off=is_off,
+        is_far=is_far,
+        is_other=(~has_shape | is_off | is_far) & ~is_same,
         is_known=stated.is_there & compared,
     )
 
@@ -123,12 +133,26 @@ def gather(pairs: Pairs, stated: Stated, options: DriftOptions) -> Evidence:
 def is_of_shape(own: np.ndarray, stated: np.ndarray) -> np.ndarray:
     """int32[N, 2] twice -> bool[N]: the one size is the other, scaled and rounded, perhaps turned by a right angle.
 
-    A side is off by less than a pixel where it was rounded, in either of the two.
+    A side of the smaller one is off by less than a pixel where it was rounded.
     """
     (w, h), (u, v) = own.astype(np.int64).T, stated.astype(np.int64).T
-    straight = np.abs(w * v - h * u) < w + h + u + v
+    straight = np.abs(w * v - h * u) < np.maximum(w + h, u + v)
     turned = (w == v) & (h == u)
     return np.asarray(straight | turned)
+
+
+def looseness(own: np.ndarray, stated: np.ndarray) -> np.ndarray:
+    """int32[N, 2] twice -> float64[N], from 1 up: how much farther than a large image of the published size one may be.
+
+    It grows as the shorter side falls below `SMALL_SIDE`, and as the root of the factor by which the image was scaled.
+    An embedding's distance grows with its square, for distances are squares of differences. 1 where a size is not
+    known.
+    """
+    is_known = ((own > 0) & (stated > 0)).all(axis=1)
+    one, other = (np.maximum(sizes, 1).astype(np.float64) for sizes in (own, stated))
+    small = np.maximum(1, SMALL_SIDE / np.minimum(one.min(axis=1), other.min(axis=1)))
+    factor = np.sqrt(one.prod(axis=1) / other.prod(axis=1))
+    return np.where(is_known, small * np.sqrt(np.maximum(factor, 1 / factor)), 1.0)
 
 
 def deviations(change: np.ndarray, published: np.ndarray, is_usual: np.ndarray) -> np.ndarray:

@@ -159,8 +159,9 @@ def _texts(rows: pa.Table, name: str) -> list[str]:
 
 
 def host_of(url: str) -> str | None:
-    """The host of a URL, in lower case; None where it has none."""
+    """The host of a URL, in lower case; None where it has none, or one that cannot be shown."""
     try:
-        return (urlsplit(url).hostname or "").rstrip(".") or None
+        host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return None
+    return host if host and host.isprintable() else None

@@ -11,7 +11,6 @@ from clipsieve.pipelines.drift.judge import Judged
 from clipsieve.pipelines.drift.pairs import Pairs
 from clipsieve.pipelines.drift.published import Stated
 from clipsieve.schemas.drift import Verdict
-from clipsieve.schemas.options import DriftOptions
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,6 @@ class Reasons:
     pairs: Pairs
     stated: Stated
     judged: Judged
-    options: DriftOptions
 
     def of(self, rows: range, hosts: Sequence[str | None]) -> Iterator[str]:
         """Those of some pairs, whose hosts are ``hosts``."""
@@ -58,10 +56,10 @@ class Reasons:
     def _differences(self, row: int) -> Iterator[str]:
         """What says that it is another picture, the sizes apart."""
         evidence = self.judged.evidence
-        if evidence.deviation[row] > self.options.max_deviation:
+        if evidence.is_off[row]:
             change = evidence.change[row]
             most = int(np.nanargmax(np.abs(change)))
             before, now = self.stated.similarities[row, most], self.pairs.similarities[row, most]
             yield f"similarity {before:.3f} was published, {now:.3f} came: {evidence.deviation[row]:.0f} deviations off"
-        if evidence.cosine[row] < self.options.min_cosine:
-            yield f"cosine {evidence.cosine[row]:.2f} to the published embedding"
+        if evidence.is_far[row]:
+            yield f"cosine {self.stated.cosine[row]:.2f} to the published embedding"

@@ -23,12 +23,13 @@ class DriftOptions(Options):
         "an npz next to it), where that is not found by its name; NAME=none: not to be compared",
     )
     max_deviation: Annotated[float, Field(gt=0)] = Field(
-        6.0,
+        12.0,
         description="most that own less published similarity may be off the pool's median, in robust standard "
-        "deviations (1.4826 times the median absolute deviation)",
+        "deviations (1.4826 times the median absolute deviation), where no embeddings are compared",
     )
     min_cosine: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.9, description="least cosine of an image's own and published embedding"
+        0.98,
+        description="least cosine of own and published embedding of an image that kept its size, 96 pixels or more",
     )
     min_copies: Annotated[int, Field(ge=2)] = Field(
         3, description="least number of different URLs that show one image, for it to be a placeholder"

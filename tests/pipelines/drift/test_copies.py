@@ -33,8 +33,8 @@ def test_rows_of_one_value_are_of_one_group(values: list[int | None]) -> None:
     has_value = np.array([value is not None for value in values], bool)
     groups = groups_by_value(np.array([value or 0 for value in values], np.uint64), has_value)
     for row, value in enumerate(values):
-        assert (groups[row] == -1) is (value is None)
-        assert value is None or [groups[row] == each for each in groups] == [value == each for each in values]
+        assert (groups[row] == -1) == (value is None)
+        assert value is None or (groups == groups[row]).tolist() == [value == each for each in values]
 
 
 @given(st.lists(st.tuples(st.sampled_from([REGULAR, REGULAR << 1, 0]), FLIPS), max_size=14), st.integers(0, 6))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.drift.judge import deviations, is_of_shape, judge, spread
+from clipsieve.pipelines.drift.judge import deviations, is_of_shape, judge, looseness, spread
 from clipsieve.pipelines.drift.pairs import Pairs
 from clipsieve.pipelines.drift.published import Stated
 from clipsieve.schemas.options import DriftOptions
@@ -73,7 +73,15 @@ NOTHING = {"stated_sha256": 0, "stated_size": (0, 0), "stated_similarity": np.na
         ({"similarity": 0.305}, "reencoded"),
         ({"size": (320, 240), "similarity": 0.05}, "swapped"),
         ({"cosine": 0.5}, "swapped"),
-        ({"cosine": 0.97}, "reencoded"),
+        ({"cosine": 0.97}, "swapped"),
+        ({"cosine": 0.985}, "reencoded"),
+        ({"cosine": 0.985, "similarity": 0.05}, "reencoded"),  # the embedding tells more than the similarity
+        ({"cosine": 0.97, "size": (320, 240)}, "resized"),
+        ({"cosine": 0.95, "size": (320, 240)}, "swapped"),
+        ({"cosine": 0.9, "size": (40, 40), "stated_size": (40, 40)}, "reencoded"),
+        ({"cosine": 0.8, "size": (40, 40), "stated_size": (40, 40)}, "swapped"),
+        ({"cosine": 0.75, "size": (8, 8), "stated_size": (80, 80)}, "resized"),
+        ({"cosine": 0.65, "size": (8, 8), "stated_size": (80, 80)}, "swapped"),  # however small
         ({"is_there": False}, "unknown"),
         (NOTHING, "unknown"),
         ({"is_there": False, "size": (9, 9), "similarity": -1.0}, "unknown"),
@@ -129,6 +137,13 @@ def test_a_picture_that_is_scaled_has_its_shape(size: tuple[int, int], share: fl
 )
 def test_another_shape_is_told(own: tuple[int, int], stated: tuple[int, int]) -> None:
     assert not is_of_shape(np.array([own], np.int32), np.array([stated], np.int32)).any()
+
+
+def test_small_and_resized_images_may_be_farther() -> None:
+    own = np.array([[640, 480], [320, 240], [1280, 960], [96, 200], [48, 48], [24, 24], [0, 9]], np.int32)
+    stated = np.array([[640, 480], [640, 480], [640, 480], [96, 200], [48, 48], [48, 48], [48, 48]], np.int32)
+    np.testing.assert_allclose(looseness(own, stated), [1, 2**0.5, 2**0.5, 1, 2, 4 * 2**0.5, 1])
+    np.testing.assert_allclose(looseness(own, stated), looseness(stated, own))
 
 
 def test_a_deviation_is_in_robust_standard_deviations() -> None:

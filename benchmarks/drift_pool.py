@@ -58,7 +58,7 @@ class Planted:
 
 
 def plant(lab: Path, most: int, each: int, seed: int) -> list[Planted]:
-    """``most`` pictures of openclipart's half 1 at most: ``each`` of them swapped, as many placeholders, as many re-encoded.
+    """``most`` pictures of openclipart's half 1 at most: ``each`` swapped, as many placeholders, as many re-encoded.
 
     A tenth as many are on expired hosts, each of which serves other pictures of the pool; the others are untouched. A
     swapped picture is another one of the pool; placeholders are other pictures of openclipart and drawn notices.

@@ -105,7 +105,7 @@ def judge(pairs: Pairs, stated: Stated, options: DriftOptions) -> Judged:
 
 def gather(pairs: Pairs, stated: Stated, options: DriftOptions) -> Evidence:
     """What is known of each pair by itself."""
-    has_size = ((pairs.sizes > 0) & (stated.sizes > 0)).all(axis=1)
+    has_size = np.asarray(((pairs.sizes > 0) & (stated.sizes > 0)).all(axis=1))
     has_equal_size = has_size & (pairs.sizes == stated.sizes).all(axis=1)
     has_shape = ~has_size | is_of_shape(pairs.sizes, stated.sizes)
     has_hash = (pairs.sha256 != 0) & (stated.sha256 != 0)

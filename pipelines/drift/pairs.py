@@ -94,7 +94,9 @@ def _read(shards: str, scores: str | None, name: str, by_url: bool, similarities
         sizes=np.stack([sizes_in(rows, side, path) for side in ("original_width", "original_height")], axis=1),
         sha256=hash_bits(rows, "sha256", 64, path),
         phash=hash_bits(rows, "phash", 16, path),
-        urls=np.fromiter((xxhash.xxh3_64_intdigest(url) for url in urls), np.uint64, len(urls)),
+        urls=np.fromiter(
+            (xxhash.xxh3_64_intdigest(url.encode("utf-8", "surrogatepass")) for url in urls), np.uint64, len(urls)
+        ),
         hosts=pa.chunked_array([hosts.dictionary_encode()]),
         similarities=numbers_in(scored, similarities, path) if scored else np.zeros((len(rows), 0), np.float32),
     )
@@ -134,7 +136,7 @@ def hash_bits(rows: pa.Table, name: str, digits: int, path: str) -> np.ndarray:
 
 def sizes_in(rows: pa.Table, name: str | None, path: str) -> np.ndarray:
     """int32[N]: a column of sizes in pixels; 0 where there is none, or one that is not positive."""
-    if name not in rows.schema.names:
+    if name is None or name not in rows.schema.names:
         return np.zeros(len(rows), np.int32)
     values = numbers_in(rows, [name], path, np.float64)[:, 0]
     return np.where((values > 0) & (values < 2**31), values, 0).astype(np.int32)
@@ -142,7 +144,7 @@ def sizes_in(rows: pa.Table, name: str | None, path: str) -> np.ndarray:
 
 def numbers_in(rows: pa.Table, names: Sequence[str], path: str, dtype: type = np.float32) -> np.ndarray:
     """[N, C]: columns of numbers; NaN where there is none."""
-    found = np.full((len(rows), len(names)), np.nan, dtype)
+    found: np.ndarray = np.full((len(rows), len(names)), np.nan, dtype)
     for place, name in enumerate(names):
         try:
             column = rows[name].cast(pa.float64()).combine_chunks()

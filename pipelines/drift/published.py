@@ -120,8 +120,8 @@ def _find_similarities(names: Sequence[str], options: DriftOptions, path: str) -
                 f"similarity={known[0]}"
             )
         return {"similarity": known[0]} if known else {}
-    found = {name: _find(names, options.column(name), (), path) for name in own}
-    return {name: column for name, column in found.items() if column is not None}
+    named = {name: _find(names, options.column(name), (), path) for name in own}
+    return {name: column for name, column in named.items() if column is not None}
 
 
 def join(paths: Sequence[str], columns: Columns, pairs: Pairs, own: np.ndarray | None) -> Stated:

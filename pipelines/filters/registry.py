@@ -55,6 +55,7 @@ NAMED = {
 SETS = {
     "basic": ("not_english", "few_words", "few_chars", "small_image", "oblong_image"),
     "laion": ("short_alt", "small_file", "not_english", "low_similarity"),
+    "drift": ("drifted",),
     "junk": ("boilerplate", "placeholder", "file_name", "markup"),
 }
 

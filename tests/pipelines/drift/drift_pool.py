@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tests.pipelines.filters.filter_pool import pair, write_pool
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "same": {},
     "reencoded": {"sha256": "aa" * 32},
     "resized": {"sha256": "bb" * 32, "original_width": 320, "original_height": 240},
@@ -56,7 +56,9 @@ def write(folder: Path, files: int = 2, parts: int = 1, **renamed: str | None) -
     scores, shards = write_pool(folder, came, files)
     published = folder / "metadata"
     published.mkdir()
-    names = {name: name for name in ("uid", "url", "original_width", "original_height", "sha256", "similarity")}
+    names: dict[str, str | None] = {
+        name: name for name in ("uid", "url", "original_width", "original_height", "sha256", "similarity")
+    }
     names |= {"caption": "text", **renamed}
     for number, part in enumerate(np.array_split(np.arange(len(rows)), parts)):
         columns = {new: [rows[row][old] for row in part] for old, new in names.items() if new}

@@ -44,7 +44,7 @@ def test_what_is_said_comes_before_what_is_known() -> None:
     found = columns_of([*DATACOMP, "w"], *both, "width=w", "sha256=none", "embedding=mine")
     assert found.similarities == dict(each.split("=") for each in both)
     assert (found.width, found.height, found.sha256, found.embedding) == ("w", "original_height", None, "mine")
-    assert columns_of(DATACOMP, "uid=none").by_url
+    assert columns_of(DATACOMP, "uid=none", "similarity=none").by_url
     assert columns_of(DATACOMP, "similarity=none", "embedding=none").similarities == {}
     assert columns_of(DATACOMP, is_scored=False).similarities == {}
 
@@ -179,6 +179,6 @@ def test_embeddings_that_do_not_fit(
     tmp_path: Path, arrays: dict[str, np.ndarray], said: tuple[str, ...], message: str
 ) -> None:
     (path,) = write(tmp_path, [{"uid": UIDS}])
-    np.savez(tmp_path / "0.npz", **arrays)
+    np.savez(tmp_path / "0.npz", **arrays)  # type: ignore[arg-type]  # numpy names its other parameters bool
     with pytest.raises(InputError, match=message):
         join([path], columns_of(["uid"], *said), pairs_of(UIDS), np.ones((3, 8), np.float16))

@@ -40,7 +40,7 @@ def pool() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         own |= {"similarity": seen["similarity"] + 0.0001 * (number % 5 - 2)}
         own |= KINDS[kind]
         if kind != "same" and kind != "placeholder":
-            own |= {"sha256": f"{number + 1:064x}"}
+            own |= {"sha256": f"{number + 1:016x}" * 4}
         came.append(own)
         if kind != "unknown":
             published.append(seen)

@@ -50,7 +50,7 @@ def test_each_kind_is_told(made: dict[str, str]) -> None:
     assert reasons["reencoded"] == "the published size, 640 x 480"
     assert reasons["resized"] == "640 x 480 was published, 320 x 240 came, of the same shape"
     assert reasons["swapped"] == "640 x 480 was published, 480 x 480 came"
-    assert reasons["placeholder"].startswith("one image under 7 URLs, most of which showed another; 640 x 480 was")
+    assert reasons["placeholder"].startswith("one image under 6 URLs, most of which showed another; 640 x 480 was")
     assert reasons["expired"].startswith("nearly all images of gone.example.com are others now; the published size")
     assert "was published, 0.020 came" in reasons["expired"]
 

@@ -40,7 +40,7 @@ def test_every_name_is_a_rule_that_can_be_used() -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["nosuch"], "no such rule; there are basic, laion, junk, not_english"),
+        (["nosuch"], "no such rule; there are basic, laion, drift, junk, not_english"),
         (["few_words >"], "neither a named rule nor a condition"),
         (["few_words", "few_words: caption_words > 4"], "reason 'few_words' is that of 'caption_words > 2' too"),
         (["uid: similarity > 0"], "a reason cannot be 'uid'"),

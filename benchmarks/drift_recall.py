@@ -26,7 +26,7 @@ PUBLISHED = {
     "no embedding": ("embedding=none",),
     "size": ("embedding=none", "similarity=none"),
     "similarity": ("embedding=none", "width=none", "height=none"),
-    "embedding": ("similarity=none", "width=none", "height=none"),
+    "embedding": ("embedding=l14_img", "similarity=none", "width=none", "height=none"),
 }
 """What was published, by what is left out."""
 

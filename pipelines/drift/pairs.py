@@ -16,7 +16,7 @@ from clipsieve.pipelines.shards.rows import read_rows
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import as_strings
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.text_buffers import text_bytes
 from clipsieve.schemas.threads import map_ahead
 from clipsieve.schemas.uid import uid_bytes, uid_of

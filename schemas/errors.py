@@ -25,7 +25,7 @@ class NetworkGoneError(ClipsieveError):
 
 
 class BudgetError(ClipsieveError):
-    """More rows failed than the recipe allows; the work done is kept (exit status 3)."""
+    """More rows failed than the recipe allows, or all of them; the work done is kept (exit status 3)."""
 
     exit_status = 3
 

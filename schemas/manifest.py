@@ -248,6 +248,13 @@ def withdrawn_if_empty(*folders: str) -> Iterator[None]:
         raise
 
 
+def withdraw(folder: str, manifest: Manifest, paths: Sequence[str]) -> None:
+    """Take `begin` back, and remove the files at ``paths``, in their order; a folder that this is stopped in is not
+    complete."""
+    _write(folder, manifest.model_copy(update={"status": "running", "counts": Counts(), "digest": None}))
+    files.remove(*paths, manifest_path(folder))
+
+
 def finish(folder: str, manifest: Manifest, counts: Counts, digest: str) -> Manifest:
     """Close ``folder``: the last write of a stage."""
     done = manifest.model_copy(update={"status": "complete", "counts": counts, "digest": digest, "finished_at": now()})

@@ -10,6 +10,7 @@ from itertools import chain
 
 from clipsieve.pipelines.download.dead_letters import write_dead_letters
 from clipsieve.pipelines.download.graph import download_shards
+from clipsieve.pipelines.download.nothing_came import begin, refuse_nothing
 from clipsieve.pipelines.download.passes import Pass, plan_passes, write_retry_table
 from clipsieve.pipelines.download.shard import ShardJob
 from clipsieve.pipelines.download.totals import count, digest
@@ -44,19 +45,21 @@ def run(
     Shards that an earlier run finished are left as they are. With ``retry_failed`` a folder that is complete gets
     another pass: the rows whose failure is retryable are tried again, into added shards. What the file ``opt_out``
     lists is not requested. Raises InputError for a table that cannot be read or a folder that was begun with
-    another table or recipe, BudgetError when a greater share of the pairs than ``options.max_failure_share``
-    failed (what was downloaded is kept all the same).
+    another table or recipe and has an image, BudgetError when a greater share of the pairs than
+    ``options.max_failure_share``, or every one, failed (what was downloaded is kept all the same).
     """
     parse_allowed_hosts(options.allow_hosts)
     inputs = {"pairs": manifest.input_digest(pairs), **load_opt_out(opt_out).inputs}
     with only_writer(out):
-        opened = manifest.begin(out, options, inputs) if manifest.read_manifest(out) else None
+        # A retry is of rows that failed under the recipe that they failed under; all others may begin anew.
+        open_again = manifest.begin if retry_failed else begin
+        opened = open_again(out, options, inputs) if manifest.read_manifest(out) else None
         if retry_failed and not (opened and (opened.complete or opened.earlier)):
             raise InputError(
                 f"{out}: there is nothing to retry before download is complete; run it without --retry-failed"
             )
         if opened and opened.complete and not retry_failed:
-            return _within_budget(opened, options)
+            return _within_budget(out, opened, options)
         # The folder is begun only now: a table that cannot be read leaves it free for the fixed one.
         table = _open_table(pairs, out, inputs["pairs"], options)
         opened = opened or manifest.begin(out, options, inputs)
@@ -64,12 +67,12 @@ def run(
         if opened.complete:
             if not write_retry_table(out, passes[-1]):
                 say(f"{out}: no failed row is retryable; there is nothing to retry", is_error=True)
-                return _within_budget(opened, options)
+                return _within_budget(out, opened, options)
             passes = plan_passes(table, out, options, len(passes))
             opened = manifest.reopen(out, opened, options, inputs)
         with manifest.withdrawn_if_empty(out):
             _download(passes[-1], out, options, opt_out, beam_args)
-        return _within_budget(_finish(passes, out, opened), options)
+        return _within_budget(out, _finish(passes, out, opened), options)
 
 
 def _finish(passes: Sequence[Pass], out: str, opened: Manifest) -> Manifest:
@@ -118,8 +121,9 @@ def _read_all_stats(out: str, names: Sequence[str]) -> list[ShardStats]:
     return list(map_ahead(lambda name: read_stats(stats_path(out, name)), names))
 
 
-def _within_budget(done: Manifest, options: DownloadOptions) -> Manifest:
+def _within_budget(out: str, done: Manifest, options: DownloadOptions) -> Manifest:
     counts = done.counted(DownloadCounts)
+    refuse_nothing(out, counts)
     share = counts.failed / counts.distinct
     if share > options.max_failure_share:
         raise BudgetError(

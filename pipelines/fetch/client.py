@@ -42,6 +42,7 @@ class RedirectTrail:
     final_url: str | None = None
     http_status: int | None = None
     content_type: str | None = None
+    content_encoding: str | None = None
     consent: Consent | None = None
 
 
@@ -105,6 +106,7 @@ class Client:
         trail.final_url = str(response.url)
         trail.http_status = response.status
         trail.content_type = encodable(response.headers.get("Content-Type", "")) or None
+        trail.content_encoding = encodable(", ".join(response.headers.getall("Content-Encoding", []))) or None
         if sum(len(name) + len(value) for name, value in response.raw_headers) > 4 * MAX_HEADER_BYTES:
             raise FetchError(ErrorClass.PROTOCOL_ERROR, f"headers of more than {4 * MAX_HEADER_BYTES} bytes")
         return await take(response, trail)

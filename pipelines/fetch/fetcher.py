@@ -13,6 +13,7 @@ from yarl import URL
 
 from clipsieve.pipelines.fetch.addresses import parse_allowed_hosts
 from clipsieve.pipelines.fetch.client import Client, ReadBody, RedirectTrail, read_body, read_start, redirect_of
+from clipsieve.pipelines.fetch.codings import decoded
 from clipsieve.pipelines.fetch.failure import FetchError
 from clipsieve.pipelines.fetch.hosts import Hosts, host_of
 from clipsieve.pipelines.fetch.network import Network
@@ -39,6 +40,8 @@ class Fetched:
     """The URL of the last answer, after redirects."""
     http_status: int | None = None
     content_type: str | None = None
+    content_encoding: str | None = None
+    """What the server calls the body's packing; ``body`` is as it was sent, and `codings.decoded` unpacks it."""
     attempts: int = 0
     """How many times the URL was requested; 0 where its text or its host's wish alone ruled it out.
 
@@ -176,7 +179,8 @@ class Fetcher:
             return location
         if response.status == 429 or response.status >= 500:
             raise _status_failure(response.status)
-        return await read_start(response, MAX_ROBOTS_BYTES) if response.status < 300 else b""
+        start = await read_start(response, MAX_ROBOTS_BYTES) if response.status < 300 else b""
+        return decoded(start, trail.content_encoding, MAX_ROBOTS_BYTES)
 
     async def _get_robots(self, url: URL) -> RobotsAnswer:
         """What `RobotsTxt` asks with: the same way as for an image, its attempts and waits included."""
@@ -226,6 +230,7 @@ def _fetched(outcome: _Outcome) -> Fetched:
         final_url=trail.final_url,
         http_status=outcome.http_status,
         content_type=trail.content_type,
+        content_encoding=trail.content_encoding,
         attempts=outcome.attempts,
         fetched_at=_now(),
         consent=trail.consent,

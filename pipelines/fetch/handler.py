@@ -9,9 +9,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 
 from clipsieve.pipelines.fetch.failure import FetchError
+from clipsieve.pipelines.fetch.lenient import MAX_INTERIM_ANSWERS, LenientParser, is_interim
 from clipsieve.schemas.outcomes import ErrorClass
-
-MAX_INTERIM_ANSWERS = 16
 
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -37,6 +36,15 @@ class BoundedHandler(ResponseHandler):
         self._received = self._interim = 0
         self._awaits_head = True
         super().set_response_params(**params)
+        if self._awaits_head:
+            self._parser: Any = LenientParser(self, self._parser, lambda: self._open_parser(params))
+
+    def _open_parser(self, params: dict[str, Any]) -> Any:
+        """Another parser of aiohttp's for the answer to the request."""
+        lenient = self._parser
+        super().set_response_params(**params)
+        strict, self._parser = self._parser, lenient
+        return strict
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come. Heads are parsed one by one: an error after one cannot take it along."""
@@ -56,7 +64,7 @@ class BoundedHandler(ResponseHandler):
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """An answer has begun, interim or not."""
-        self._awaits_head = 100 <= data[0].code < 200
+        self._awaits_head = is_interim(data[0].code)
         self._interim += self._awaits_head
         if self._interim <= MAX_INTERIM_ANSWERS:
             super().feed_data(data, size)

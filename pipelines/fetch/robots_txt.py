@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from protego import Protego
 from yarl import URL
 
+from clipsieve.pipelines.fetch.urls import as_one_path
 from clipsieve.schemas.outcomes import ErrorClass, is_retryable
 
 MAX_ROBOTS_BYTES = 500 * 1024
@@ -107,7 +108,7 @@ class RobotsTxt:
         ruling = await self._ruling(url.origin())
         if ruling.unreachable is not None:
             raise RobotsUnreachableError(ruling.unreachable)
-        return ruling.rules is None or bool(ruling.rules.can_fetch(str(url), _US))
+        return ruling.rules is None or bool(ruling.rules.can_fetch(str(as_one_path(url)), _US))
 
     async def close(self) -> None:
         """Give up what is being requested."""

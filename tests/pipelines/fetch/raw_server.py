@@ -53,14 +53,17 @@ class RawServer:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
-                writer.write(self._answer())
-                await writer.drain()
+                await self._send(writer, self._answer())
                 if self._then == "linger":
                     await reader.read()
                 if self._then != "keep":
                     break
         self._writers.discard(writer)
         writer.close()
+
+    async def _send(self, writer, reply):
+        writer.write(reply)
+        await writer.drain()
 
     def _answer(self):
         if callable(self._answers):

@@ -73,7 +73,6 @@ class LenientParser:
     def feed_eof(self) -> Any:
         """The connection has ended. Raises TransferEncodingError where that is before the body's last chunk."""
         if self._payload is None and self._refusal is not None:
-            self._protocol.set_exception(self._refusal)
             return None
         if self._chunks is None:
             try:

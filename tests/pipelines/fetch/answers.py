@@ -62,8 +62,8 @@ UNTIDY = {
     "a trailer of garbage": sent(CHUNKED, body=chunked(last=b"0\r\ngarbage here\r\n\r\n")),
     "no line after the last chunk": sent(CHUNKED, body=chunked(last=b"0\r\n")),
     "no end of the last chunk's line": sent(CHUNKED, body=chunked(last=b"0")),
-    "untidy head and chunks": sent(b"garbage", CHUNKED, body=chunked(size=b"%x;\x01\r\n", last=b"0\r\n")),
-    "bytes after the body": sent(b"garbage", LENGTH) + b"more",
+    "untidy head and chunks": sent(CHUNKED, b"garbage", body=chunked(size=b"%x;\x01\r\n", last=b"0\r\n")),
+    "bytes after the body": sent(LENGTH, b"garbage") + b"more",
 }
 """Each is read by urllib."""
 

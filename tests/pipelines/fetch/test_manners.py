@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import zlib
 from collections import Counter
+
+import pytest
 
 from clipsieve.schemas.outcomes import Consent, ErrorClass
 from tests.pipelines.fetch.fetching import UID, fetching
@@ -81,6 +85,21 @@ def test_robots_txt_may_redirect_and_be_missing():
     assert row.consent is Consent.ROBOTS_TXT
     missing, _ = ask_site(lambda path: answer("404 No") if "robots" in path else answer(), ["/private/a.png"])
     assert missing[0].body == b"bytes"
+
+
+def test_another_spelling_of_a_path_is_no_way_around_robots_txt():
+    paths = ["/a/../private/a.png", "/a/%2e%2e/private/a.png", "/%70rivate/a.png", "/./private/a.png?b"]
+    rows, server = ask_site(lambda path: ROBOTS if path == "/robots.txt" else answer(), paths)
+    assert {row.consent for row in rows} == {Consent.ROBOTS_TXT}
+    assert server.paths == ["/robots.txt"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_robots_txt_that_comes_packed_is_unpacked(coding):
+    rules = b"User-agent: *\nDisallow: /private/\n"
+    packed = answer(body=gzip.compress(rules) if coding == "gzip" else zlib.compress(rules), Content_Encoding=coding)
+    rows, _ = ask_site(lambda path: packed if path == "/robots.txt" else answer(), ["/a.png", "/private/a.png"])
+    assert [row.consent for row in rows] == [Consent.ALLOWED, Consent.ROBOTS_TXT]
 
 
 def test_only_the_first_half_megabyte_of_a_robots_txt_is_read():

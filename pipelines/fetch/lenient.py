@@ -81,7 +81,7 @@ class LenientParser:
                 if self._payload is None:
                     raise
                 self._read_chunks_again(self._payload)
-        if self._payload is not None and self._chunks is not None:
+        if self._payload is not None and self._chunks is not None and not self._payload.is_eof():
             self._read_chunks(self._payload, self._chunks, self._chunks.last_line())
             if not self._chunks.is_last:
                 raise TransferEncodingError("the connection ended before the last chunk")
@@ -99,13 +99,15 @@ class LenientParser:
             return
         message, payload = messages[-1]
         if message.chunked and not payload.is_eof():
-            rest = b"".join(self._kept or ())
-            for _ in messages:
-                rest = rest[end_of_head(rest) :]
-            self._kept, self._payload = [rest], payload
+            self._payload = payload
             payload.on_eof(self._forget)
-        else:
-            self._kept = [] if is_interim(message.code) else None
+        elif not is_interim(message.code):
+            self._kept = None
+            return
+        rest = b"".join(self._kept or ())
+        for _ in messages:
+            rest = rest[end_of_head(rest) :]
+        self._kept = [rest]
 
     def _forget(self) -> None:
         self._kept = None

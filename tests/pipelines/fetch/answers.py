@@ -53,6 +53,7 @@ UNTIDY = {
     "a folded line first": sent(b" X-A: 1", LENGTH),
     "a folded line after garbage": sent(b"garbage", b" more: of it", LENGTH),
     "an untidy interim answer": b"HTTP/1.1 100 Continue\r\ngarbage\r\n\r\n" + sent(b"garbage", LENGTH),
+    "one in lines without carriage returns": b"HTTP/1.1 100 Continue\n\n" + sent(b"garbage", LENGTH, end=b"\n"),
     "a chunk's extension of garbage": sent(CHUNKED, body=chunked(size=b"%x;\x01=\xff \r\n")),
     "a chunk's extension after a space": sent(CHUNKED, body=chunked(size=b"%x ; a b\r\n")),
     "a space before a chunk's size": sent(CHUNKED, body=chunked(size=b" %x\r\n")),

@@ -43,6 +43,8 @@ class LenientParser:
         self._kept: list[bytes] | None = []
         """From the head's first byte, or from the first chunk's; None: nothing is read again."""
         self._refusal: HttpProcessingError | None = None
+        self._searched = 0
+        """Bytes in which the end of a head that is read again has not come."""
         self._interim = 0
         self._payload: StreamReader | None = None
         """The body of an answer in chunks."""
@@ -114,10 +116,12 @@ class LenientParser:
 
     def _read_head_again(self, refusal: HttpProcessingError) -> Came:
         seen = b"".join(self._kept or ())
-        while (end := end_of_head(seen)) and is_interim(status_of(seen) or 0):
+        end = end_of_head(seen, self._searched)
+        while end and is_interim(status_of(seen) or 0) and self._interim <= MAX_INTERIM_ANSWERS:
             self._interim += 1
             seen = seen[end:]
-        self._kept = [seen]
+            end = end_of_head(seen)
+        self._kept, self._searched = [seen], len(seen)
         if not may_be_http(seen) or self._interim > MAX_INTERIM_ANSWERS or (not end and len(seen) > MAX_HEAD_BYTES):
             raise refusal
         if not end:

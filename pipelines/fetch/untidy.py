@@ -21,9 +21,9 @@ _CHUNK_SIZE = re.compile(rb"\s*(?:0x)?0*([0-9a-f]{1,8})\s*(?:;.*)?", re.IGNORECA
 Header = tuple[bytes, bytes]
 
 
-def end_of_head(data: bytes) -> int:
-    """Where the head that ``data`` begins with ends; 0 where that has not come."""
-    match = _END_OF_HEAD.search(data, len(data) - len(data.lstrip()))
+def end_of_head(data: bytes, searched: int = 0) -> int:
+    """Where the head that ``data`` begins with ends; 0 where that has not come. It has not in ``searched`` bytes."""
+    match = _END_OF_HEAD.search(data, max(len(data) - len(data.lstrip()), searched - 2))
     return match.end() if match else 0
 
 

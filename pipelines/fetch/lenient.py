@@ -55,7 +55,7 @@ class LenientParser:
     def feed_data(self, data: bytes) -> Came:
         """Read what comes next. Raises HttpProcessingError for an answer that neither reading makes sense of."""
         if self._kept is None:
-            return self._parser.feed_data(data)  # type: ignore[no-any-return]
+            return self._parser.feed_data(data)
         if self._payload is not None and self._chunks is not None:
             return self._read_chunks(self._payload, self._chunks, data)
         self._kept.append(data)

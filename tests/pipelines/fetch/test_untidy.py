@@ -52,7 +52,7 @@ def _by_urllib(url):
     try:
         with urllib.request.urlopen(url, timeout=10) as response:
             return response.read()
-    except (OSError, HTTPException, OverflowError):
+    except (OSError, HTTPException, OverflowError, ValueError):
         return None
 
 

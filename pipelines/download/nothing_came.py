@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
-from clipsieve.pipelines.shards.writer import STATS_SUFFIX, read_stats
+from clipsieve.pipelines.shards.writer import read_stats
 from clipsieve.schemas import files, manifest
 from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.errors import BudgetError, InputError
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass
+from clipsieve.schemas.shards import STATS_SUFFIX
 from clipsieve.schemas.threads import map_ahead
 
 _RETRY = "run again with --retry-failed when that has passed"

@@ -35,7 +35,7 @@ def _is_of_source(run: Run, made: Made, source: Source) -> bool:
     if given is None or not origins:
         return False
     known = {digest for origin in origins for digest in known_digests(origin.manifest)}
-    where = " or ".join(STAGES[stage].outputs[0].name for stage in source.stages)
+    where = " or ".join(dict.fromkeys(STAGES[stage].outputs[0].name for stage in source.stages))
     than = f"another {name} than there is in" if source.of_same_name else f"other {source.input} than those in"
     expect(given in known, f"{made.path}: was made from {than} {where} now")
     return True

@@ -16,7 +16,7 @@ from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.errors import BudgetError, InputError
 from clipsieve.schemas.options import DownloadOptions
 from clipsieve.schemas.outcomes import ErrorClass
-from clipsieve.schemas.samples import list_shards
+from clipsieve.schemas.shards import list_shards
 from tests.pipelines.download.test_job import ONE_PROCESS, data_files, manifest_of, options, parquet, png
 
 FORBIDDEN = "none of 7 pairs came; 7 failed with forbidden_address: .* --allow-host HOST:PORT"

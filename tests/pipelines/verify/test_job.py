@@ -192,7 +192,7 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda run: (run / "shards/00001_stats.json").unlink(),
-        "shards: holds 2 shards, by its manifest's counts it has 3",
+        "shards: holds 2 finished shards, its manifest counts 3; restore the others",
     ),
     (
         edit_manifest("shards/_manifest/manifest.json", counts={"rows": 62, "duplicates": 2, "success": 55}),

@@ -110,7 +110,7 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
         lambda f: write_shards(f, 0, [{0: None, 1: TIMEOUT, 2: GONE, 9: GONE}]),
         "the shards of pass 0 are not what they were before pass 1",
     ),
-    (lambda f: (f / "00002.tar").unlink(), "holds 2 shards, by its manifest's counts it has 3"),
+    (lambda f: (f / "00002.tar").unlink(), "the tar of 1 shards is missing, the first 00002.tar; restore it"),
     (lambda f: Path(dead_letters_path(str(f))).unlink(), r"dead_letters\.parquet: no such file"),
     (with_letters(lambda rows: rows[1:]), r"dead_letters\.parquet: row 1: is {'uid': '0+3'.* not {'uid': '0+2'"),
     (with_letters(lambda rows: rows[:1]), r"dead_letters\.parquet: row 2: is None, not {'uid': '0+3'"),

@@ -46,7 +46,7 @@ class LenientParser:
         self._searched = 0
         """Bytes in which the end of a head that is read again has not come."""
         self._interim = 0
-        self._payload: StreamReader | None = None
+        self._body: StreamReader | None = None
         """The body of an answer in chunks."""
         self._chunks: Unchunker | None = None
         self._handed_over = 0
@@ -56,8 +56,8 @@ class LenientParser:
         """Read what comes next. Raises HttpProcessingError for an answer that neither reading makes sense of."""
         if self._kept is None:
             return self._parser.feed_data(data)
-        if self._payload is not None and self._chunks is not None:
-            return self._read_chunks(self._payload, self._chunks, data)
+        if self._body is not None and self._chunks is not None:
+            return self._read_chunks(self._body, self._chunks, data)
         self._kept.append(data)
         if self._refusal is None:
             try:
@@ -68,26 +68,26 @@ class LenientParser:
                 self._note(came[0])
                 return came
         self._protocol.force_close()
-        if self._payload is not None:
-            return self._read_chunks_again(self._payload)
+        if self._body is not None:
+            return self._read_chunks_again(self._body)
         return self._read_head_again(self._refusal)
 
     def feed_eof(self) -> Any:
         """The connection has ended. Raises TransferEncodingError where that is before the body's last chunk."""
-        if self._payload is None and self._refusal is not None:
+        if self._body is None and self._refusal is not None:
             return None
         if self._chunks is None:
             try:
                 return self._parser.feed_eof()
             except TransferEncodingError:
-                if self._payload is None:
+                if self._body is None:
                     raise
-                self._read_chunks_again(self._payload)
-        if self._payload is not None and self._chunks is not None and not self._payload.is_eof():
-            self._read_chunks(self._payload, self._chunks, self._chunks.last_line())
+                self._read_chunks_again(self._body)
+        if self._body is not None and self._chunks is not None and not self._body.is_eof():
+            self._read_chunks(self._body, self._chunks, self._chunks.last_line())
             if not self._chunks.is_last:
                 raise TransferEncodingError("the connection ended before the last chunk")
-            self._payload.feed_eof()
+            self._body.feed_eof()
         return None
 
     def pause_reading(self) -> None:
@@ -101,7 +101,7 @@ class LenientParser:
             return
         message, payload = messages[-1]
         if message.chunked and not payload.is_eof():
-            self._payload = payload
+            self._body = payload
             payload.on_eof(self._forget)
         elif not is_interim(message.code):
             self._kept = None

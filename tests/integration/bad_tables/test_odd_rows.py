@@ -123,7 +123,7 @@ ODD_URLS = [
     ("{web}/%zz%", ErrorClass.HTTP_ERROR),
     ("{web}/a.png#fragment", None),
     ("{web}/a.png?q=ä&r=%FF&&=", None),
-    ("{web}/./b/../a.png", None),
+    ("{web}/./b/../a.png", ErrorClass.HTTP_ERROR),  # sent as it is written
     ("{web}/\udcff".encode("utf-8", "replace").decode(), ErrorClass.HTTP_ERROR),
     ("HTTP://{host}/a.png", None),
     ("{web}", ErrorClass.HTTP_ERROR),

@@ -29,7 +29,7 @@ FOREIGN_BODIES = {
     "svg_in_xml": b'<?xml version="1.0"?><!DOCTYPE s [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + SVG,
     "pdf": b"%PDF-1.7\n1 0 obj\n",
     "mp4": b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41",
-    "avif": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1",
+    "heic": b"\0\0\0\x20ftypheic\0\0\0\0heicmif1",
     "tiff": pictures.encoded("TIFF"),
     "ico": pictures.encoded("ICO"),
     "jpeg_2000": pictures.encoded("JPEG2000"),
@@ -68,6 +68,9 @@ SOUND_BODIES = {
     "script_behind_gif": pictures.encoded("GIF") + SCRIPT,
     "script_in_jpeg": pictures.encoded(comment=SCRIPT),
     "zip_behind_jpeg": IMAGE + _zip(),
+    "text_bomb": pictures.text_bomb(),
+    "profile_bomb": pictures.profile_bomb(),
+    "avif": pictures.encoded("AVIF"),
     "zeros_behind_png": pictures.encoded("PNG") + ZEROS,
 }
 
@@ -84,8 +87,7 @@ DAMAGED_BODIES: dict[str, tuple[bytes, tuple[End, ...]]] = {
     "only_a_mark_of_webp": (b"RIFF\xff\xff\xff\xffWEBP", (DAMAGED,)),
     "script_called_gif": (b"GIF89a/*" + SCRIPT, (DAMAGED,)),
     "many_scans": (pictures.many_scans(), (DAMAGED,)),
-    "text_bomb": (pictures.text_bomb(), (DAMAGED,)),
-    "profile_bomb": (pictures.profile_bomb(), (DAMAGED,)),
+    "only_a_mark_of_avif": (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", (DAMAGED,)),
 }
 
 BODIES: dict[str, Page] = {

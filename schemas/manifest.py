@@ -159,12 +159,14 @@ def manifest_path(folder: str, stage: str | None = None) -> str:
 
 
 def read_manifest(folder: str) -> Manifest | None:
-    """The folder's manifest; None where there is none."""
+    """The folder's manifest; None where there is none, or the one that a whole run gathers of its stages."""
     path = manifest_path(folder)
     if not files.exists(path):
         return None
     try:
         content = json.loads(files.read_bytes(path))
+        if isinstance(content, dict) and content.keys() == {"stages"}:
+            return None
         return Manifest.model_validate(upgraded(content, folder) if isinstance(content, dict) else content)
     except ValidationError as error:
         raise InputError(f"{path}: not a manifest of clipsieve ({error.errors()[0]['msg']})") from error

@@ -316,3 +316,8 @@ def test_a_failed_write_leaves_nothing(tmp_path):
         stream.write(b"half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_whole_run_gathers_is_no_folder_s_manifest(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"stages": {}}')
+    assert manifest.read_manifest(str(tmp_path)) is None

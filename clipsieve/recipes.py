@@ -20,6 +20,7 @@ from clipsieve.schemas.recipe import (
     DriftStage,
     EvaluateStage,
     FilterStage,
+    PackStage,
     Recipe,
     ReshardStage,
     TrainStage,
@@ -59,6 +60,13 @@ def _index(options: IndexOptions, chosen: Recipe, out: str, beam_args: Sequence[
 
     folder = _folder("index", out)
     yield index.run(chosen.shards, folder, options, beam_args).line(folder)
+
+
+def _pack(stage: PackStage, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
+    from clipsieve.pipelines.pack import job as pack
+
+    folder, options = _folder("pack", out), stage.options()
+    yield pack.run(str(chosen.pictures), folder, options, beam_args, stage.root, chosen.opt_out).line(folder)
 
 
 def _score(options: ScoreOptions, chosen: Recipe, out: str, beam_args: Sequence[str]) -> Iterator[str]:
@@ -144,6 +152,7 @@ def _evaluate(stage: EvaluateStage, chosen: Recipe, out: str, _: Sequence[str]) 
 RUNNERS: Mapping[str, Callable[..., Iterator[str | Table]]] = {
     "download": _download,
     "index": _index,
+    "pack": _pack,
     "score": _score,
     "drift": _drift,
     "filter": _filter,

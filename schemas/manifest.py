@@ -22,7 +22,7 @@ from clipsieve.schemas import files
 from clipsieve.schemas.counts import Counts, DownloadCounts, IndexCounts, ReshardCounts
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.older_manifests import upgraded
-from clipsieve.schemas.options import DownloadOptions, Options
+from clipsieve.schemas.options import ImageOptions, Options
 from clipsieve.schemas.stages import STAGES, Holds, stage_of
 from clipsieve.schemas.training_data import TrainingData, WeightedSubset, mixture, subset_digests
 
@@ -115,8 +115,8 @@ class Manifest(BaseModel):
     @property
     def shards_by_pass(self) -> list[int]:
         """Of a finished folder of shards, how many there are, pass by pass of `download`; of other folders, none."""
-        if isinstance(self.counts, DownloadCounts):
-            size = self.options(DownloadOptions).shard_size
+        if isinstance(self.counts, DownloadCounts) and isinstance(self.recipe, ImageOptions):
+            size = self.recipe.shard_size
             return [-(-rows // size) for rows in self.counts.rows_by_pass]
         return [self.counts.shards] if isinstance(self.counts, (IndexCounts, ReshardCounts)) else []
 
@@ -150,11 +150,11 @@ class Manifest(BaseModel):
 def manifest_path(folder: str, stage: str | None = None) -> str:
     """Where the manifest of ``folder`` is, or, given a ``stage``, where that stage is to write it.
 
-    Download puts it one folder down: img2dataset's incremental mode reads every ``*.json`` next to the shards as a
-    shard's stats.
+    Those that write shards as img2dataset does put it one folder down: its incremental mode reads every ``*.json``
+    next to the shards as a shard's stats.
     """
     nested = files.join(folder, "_manifest", "manifest.json")
-    is_nested = stage == "download" if stage else files.exists(nested)
+    is_nested = STAGES[stage].outputs[0].counts is DownloadCounts if stage else files.exists(nested)
     return nested if is_nested else files.join(folder, "manifest.json")
 
 

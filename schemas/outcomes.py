@@ -31,6 +31,11 @@ class ErrorClass(str, Enum):
     EMPTY_BODY = "empty_body"
     OPTED_OUT = "opted_out"  # the owner does not want it used; the column `consent` says where that is said
     HASH_MISMATCH = "hash_mismatch"  # the bytes are not those whose sha256 the input table names
+    FORBIDDEN_PATH = "forbidden_path"  # outside the folder whose files may be read, or a link that leads there
+    FILE_NOT_FOUND = "file_not_found"
+    NOT_A_FILE = "not_a_file"  # a folder, device, pipe, or link to itself
+    FILE_ERROR = "file_error"  # the file system did not let it be read
+    NO_CAPTION = "no_caption"  # a local picture without a text
     NOT_AN_IMAGE = "not_an_image"  # the first bytes are of no allowed image format
     TOO_MANY_PIXELS = "too_many_pixels"  # by the header, before anything is decoded
     TOO_SMALL = "too_small"  # a side under min_image_size

@@ -17,6 +17,7 @@ from clipsieve.schemas.options import (
     FilterOptions,
     IndexOptions,
     Options,
+    PackOptions,
     ReshardOptions,
     ScoreOptions,
     SelectOptions,
@@ -88,6 +89,18 @@ class DedupStage(DedupOptions):
         return DedupOptions(**self.model_dump(exclude={"tasks"}))
 
 
+class PackStage(PackOptions):
+    """The local pictures of a recipe as shards."""
+
+    root: str | None = Field(
+        None,
+        description="folder below which the pictures are; looked up next to the recipe; none: theirs, or the table's",
+    )
+
+    def options(self) -> PackOptions:
+        return PackOptions(**self.model_dump(exclude={"root"}))
+
+
 class EvaluateStage(EvaluateOptions):
     """The evaluation of every model of a recipe; its folder is evaluations/MODEL."""
 
@@ -102,9 +115,14 @@ class Recipe(Options):
 
     pairs: str | None = Field(None, description="the table of pairs; a relative path is looked up next to the recipe")
     shards: tuple[str, ...] = Field((), description="folders of tars that another tool wrote, instead of `pairs`")
+    pictures: str | None = Field(
+        None,
+        description="a folder or a table of local pictures with captions, instead of `pairs`; looked up as they are",
+    )
     opt_out: str | None = Field(None, description="list of what no stage may use; looked up as the table is")
     download: DownloadOptions | None = None
     index: IndexOptions | None = Field(None, description="how `shards` are read; left out: by the defaults")
+    pack: PackStage | None = Field(None, description="how `pictures` are packed; left out: by the defaults")
     score: ScoreOptions | None = None
     drift: DriftStage | None = None
     filter: FilterStage | None = None
@@ -118,10 +136,12 @@ class Recipe(Options):
 
     @model_validator(mode="after")
     def _runs_in_order(self) -> Recipe:
-        if (self.pairs is None) == (not self.shards):
-            raise ValueError("a recipe names `pairs` or `shards`, one of them")
-        if self.download if self.shards else self.index:
-            raise ValueError("`download` goes with `pairs`, and `index` with `shards`")
+        sources = {"pairs": self.download, "shards": self.index, "pictures": self.pack}
+        named = [source for source in sources if getattr(self, source)]
+        if len(named) != 1:
+            raise ValueError("a recipe names `pairs`, `shards` or `pictures`, one of them")
+        if any(stage for source, stage in sources.items() if source not in named):
+            raise ValueError("`download` goes with `pairs`, `index` with `shards`, and `pack` with `pictures`")
         names = [run.name for run in self.train]
         if len(set(names)) < len(names):
             raise ValueError("two training runs have one name")
@@ -148,11 +168,14 @@ def load_recipe(path: str | Path) -> Recipe:
     if not isinstance(content, dict):
         raise InputError(f"{path}: a recipe is a mapping of stages, as in docs/recipes.md")
     recipe: Recipe = parse_options(Recipe, content, str(path))
-    paths = {name: getattr(recipe, name) for name in ("pairs", "opt_out")}
+    paths = {name: getattr(recipe, name) for name in ("pairs", "pictures", "opt_out")}
     found = {name: _beside(path, given) for name, given in paths.items() if given}
     shards = tuple(_beside(path, folder) for folder in recipe.shards)
     index = (recipe.index or IndexOptions()) if shards else None
-    return recipe.model_copy(update={**found, "shards": shards, "index": index})
+    pack = (recipe.pack or PackStage()) if recipe.pictures else None
+    if pack and pack.root:
+        pack = pack.model_copy(update={"root": _beside(path, pack.root)})
+    return recipe.model_copy(update={**found, "shards": shards, "index": index, "pack": pack})
 
 
 def _beside(recipe_file: Path, path: str) -> str:

@@ -37,6 +37,7 @@ from clipsieve.schemas.options import (
     FilterOptions,
     IndexOptions,
     Options,
+    PackOptions,
     ReshardOptions,
     ScoreOptions,
     SelectOptions,
@@ -154,6 +155,18 @@ STAGES: Mapping[str, Stage] = {
             ),
         ),
         Stage(
+            "pack",
+            PackOptions,
+            (
+                Output(
+                    "shards",
+                    Holds.SHARDS,
+                    DownloadCounts,
+                    "every local picture once, with its status; images of those that could be read",
+                ),
+            ),
+        ),
+        Stage(
             "score",
             ScoreOptions,
             (
@@ -164,7 +177,7 @@ STAGES: Mapping[str, Stage] = {
                     "a similarity for each downloaded pair; embeddings on demand",
                 ),
             ),
-            (Source("shards", ("download", "index")),),
+            (Source("shards", ("download", "index", "pack")),),
         ),
         Stage(
             "drift",
@@ -177,7 +190,7 @@ STAGES: Mapping[str, Stage] = {
                     "of each downloaded pair whether its image is the one that the publisher saw",
                 ),
             ),
-            (Source("shards", ("download", "index")), Source("scores", ("score",))),
+            (Source("shards", ("download", "index", "pack")), Source("scores", ("score",))),
         ),
         Stage(
             "filter",
@@ -192,7 +205,7 @@ STAGES: Mapping[str, Stage] = {
             ),
             (
                 Source("scores", ("score",)),
-                Source("shards", ("download", "index")),
+                Source("shards", ("download", "index", "pack")),
                 Source("drift", ("drift",)),
             ),
         ),
@@ -207,7 +220,7 @@ STAGES: Mapping[str, Stage] = {
                     "of each scored pair the one that is kept instead, and what found the two alike",
                 ),
             ),
-            (Source("shards", ("download", "index")), Source("scores", ("score",))),
+            (Source("shards", ("download", "index", "pack")), Source("scores", ("score",))),
         ),
         Stage(
             "select",
@@ -246,7 +259,7 @@ STAGES: Mapping[str, Stage] = {
                     is_parent=True,
                 ),
             ),
-            (Source("shards", ("download", "index")),),
+            (Source("shards", ("download", "index", "pack")),),
         ),
         Stage(
             "tokenizer",
@@ -259,7 +272,7 @@ STAGES: Mapping[str, Stage] = {
                     "a SentencePiece model of the captions, for `train --tokenizer`",
                 ),
             ),
-            (Source("shards", ("download", "index")),),
+            (Source("shards", ("download", "index", "pack")),),
         ),
         Stage(
             "train",
@@ -273,7 +286,7 @@ STAGES: Mapping[str, Stage] = {
                     is_parent=True,
                 ),
             ),
-            (Source("shards", ("download", "index", "reshard")),),
+            (Source("shards", ("download", "index", "pack", "reshard")),),
         ),
         Stage(
             "evaluate",

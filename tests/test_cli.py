@@ -32,6 +32,7 @@ OPTIONS: dict[str, type[options.Options]] = {
     "download": options.DownloadOptions,
     "index": options.IndexOptions,
     "adopt": options.IndexOptions,
+    "pack": options.PackOptions,
     "score": options.ScoreOptions,
     "drift": options.DriftOptions,
     "filter": options.FilterOptions,
@@ -203,7 +204,7 @@ def test_what_a_user_does_wrong(made: Path, command, monkeypatch, line: str, mes
 RECIPES = [
     ("pairs: p\ndownload: {shard_sise: 3}", "download.shard_sise: Extra inputs are not permitted (got 3)"),
     ("pairs: p\ndownload: {shard_size: none}", "download.shard_size: Input should be a valid integer"),
-    ("download: {}", "a recipe names `pairs` or `shards`, one of them"),
+    ("download: {}", "a recipe names `pairs`, `shards` or `pictures`, one of them"),
     ("- pairs", "a recipe is a mapping of stages"),
     ("pairs: pairs.parquet\nreshard: [{subset: top40}]", "subset 'top40' is not there"),
     ("pairs: pairs.parquet\ntrain: [{name: ../x}]", "train.0.name: String should match pattern"),

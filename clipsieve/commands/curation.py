@@ -69,6 +69,35 @@ def adopt(
 
 
 @app.command(context_settings=BEAM)
+@with_flags(stages.PackOptions)
+def pack(
+    context: typer.Context,
+    pictures: Annotated[
+        str,
+        typer.Argument(
+            metavar="PICTURES",
+            help="folder of pictures with .txt or .json next to them, or table of paths and captions",
+        ),
+    ],
+    out: Out,
+    options: stages.PackOptions,
+    root: Annotated[
+        str | None, typer.Option(help="folder below which files may be read; default: PICTURES, or the table's folder")
+    ] = None,
+    opt_out: OptOutList = None,
+) -> None:
+    """Pack local pictures with captions into shards as `download` writes them.
+
+    Example: `clipsieve pack photos --out run/shards`
+
+    A table (Parquet, CSV, TSV, JSON) names files by their paths: `clipsieve pack photos.csv --out run/shards`
+    """
+    from clipsieve.pipelines.pack import job
+
+    say(job.run(pictures, out, options, beam_args(context), root, opt_out).line(out))
+
+
+@app.command(context_settings=BEAM)
 @with_flags(stages.ScoreOptions)
 def score(
     context: typer.Context,

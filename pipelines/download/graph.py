@@ -47,38 +47,50 @@ def download_shards(table: PairsTable, todo: Sequence[ShardPlan], job: ShardJob,
 
     When the driver stops the job, shards are left undone without an error: a runner would try them again.
     """
+    write_shards(table, todo, job.options.shard_size, "Download" >> beam.ParDo(_DownloadShards(job)), beam_args)
+
+
+def write_shards(
+    table: PairsTable, todo: Sequence[ShardPlan], shard_size: int, write: beam.PTransform, beam_args: Sequence[str]
+) -> None:
+    """Run ``write`` over ``todo``, some of the shards of ``shard_size`` rows that ``table`` was cut into.
+
+    Its elements are (shard, int64[D] rows of it to leave out, for they repeat an earlier row's uid).
+    """
     if runner.names_runner(beam_args):
-        runner.run_job(lambda pipeline: _build(pipeline, table, todo, job), len(todo), beam_args)
+        runner.run_job(lambda pipeline: _build(pipeline, table, todo, shard_size, write), len(todo), beam_args)
         return
     return_freed_memory()
     with TemporaryDirectory(prefix="clipsieve-") as scratch:
         uids = (_uids(span, table.columns) for span in plan_shards(table.row_groups, BUCKET_ROWS))
         repeats = find_repeats(uids, table.rows, Path(scratch))
-        runner.run_job(lambda pipeline: _build_local(pipeline, repeats, todo, job), len(todo), beam_args)
+        runner.run_job(lambda pipeline: _build_local(pipeline, repeats, todo, write), len(todo), beam_args)
 
 
-def _build_local(pipeline: beam.Pipeline, repeats: Path, todo: Sequence[ShardPlan], job: ShardJob) -> None:
+def _build_local(pipeline: beam.Pipeline, repeats: Path, todo: Sequence[ShardPlan], write: beam.PTransform) -> None:
     _ = (
         pipeline
         | "Shards" >> beam.Create(todo)
         | "Spread" >> beam.Reshuffle()
         | "Repeats" >> beam.Map(_with_repeats, repeats)
-        | "Download" >> beam.ParDo(_DownloadShards(job))
+        | write
     )
 
 
-def _build(pipeline: beam.Pipeline, table: PairsTable, todo: Sequence[ShardPlan], job: ShardJob) -> None:
+def _build(
+    pipeline: beam.Pipeline, table: PairsTable, todo: Sequence[ShardPlan], shard_size: int, write: beam.PTransform
+) -> None:
     duplicates = (
         pipeline
         | "UidRanges" >> beam.Create(plan_shards(table.row_groups, BUCKET_ROWS))
         | "Spread" >> beam.Reshuffle()
         | "Uids" >> beam.FlatMap(_uid_blocks, table.columns, bucket_count(table.rows))
         | "ByBucket" >> beam.GroupByKey()
-        | "Duplicates" >> beam.FlatMap(_duplicates_by_start, job.options.shard_size)
+        | "Duplicates" >> beam.FlatMap(_duplicates_by_start, shard_size)
     )
     plans = pipeline | "Shards" >> beam.Create([(plan.start, plan) for plan in todo])
     joined = {"plan": plans, "duplicates": duplicates} | "ByShard" >> beam.CoGroupByKey()
-    _ = joined | "Join" >> beam.FlatMap(_with_duplicates) | "Download" >> beam.ParDo(_DownloadShards(job))
+    _ = joined | "Join" >> beam.FlatMap(_with_duplicates) | write
 
 
 class _DownloadShards(beam.DoFn):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from clipsieve.pipelines.shards.writer import read_stats
 from clipsieve.schemas import files, manifest
 from clipsieve.schemas.counts import DownloadCounts
 from clipsieve.schemas.errors import BudgetError, InputError
 from clipsieve.schemas.manifest import Manifest
-from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.options import DownloadOptions, ImageOptions
 from clipsieve.schemas.outcomes import ErrorClass
 from clipsieve.schemas.shards import STATS_SUFFIX
 from clipsieve.schemas.threads import map_ahead
@@ -34,15 +36,18 @@ _WAYS_OUT = {
 _SHARD_FILE = re.compile(r"[0-9]{5,}(_stats\.json|\.tar|\.parquet)")
 
 
-def refuse_nothing(out: str, counts: DownloadCounts) -> None:
-    """Raises BudgetError where every row failed; it names the commonest class of error and the way out of it."""
+def refuse_nothing(out: str, counts: DownloadCounts, ways_out: Mapping[ErrorClass, str] = MappingProxyType({})) -> None:
+    """Raises BudgetError where every row failed; it names the commonest class of error and the way out of it.
+
+    ``ways_out`` are those that differ from `download`'s.
+    """
     if counts.success or not counts.distinct:
         return
     commonest = max(counts.errors, key=lambda error: counts.errors[error])
+    way_out = {**_WAYS_OUT, **ways_out}.get(commonest, f"the column error_message of {out}/*.parquet says more")
     raise BudgetError(
         f"none of {counts.distinct:,} pairs came; {counts.errors[commonest]:,} failed with {commonest.value}: "
-        f"{_WAYS_OUT.get(commonest, f'the column error_message of {out}/*.parquet says more')}. "
-        "Run again with other options to begin anew"
+        f"{way_out}. Run again with other options to begin anew"
     )
 
 
@@ -55,15 +60,22 @@ def begin(out: str, options: DownloadOptions, inputs: dict[str, str]) -> Manifes
         return manifest.begin(out, options, inputs)
     except InputError:
         found = manifest.present_manifest(out)
-        if found.inputs != inputs or not _is_bare(out, found):
+        if found.inputs != inputs or not withdraw_bare(out, found, options):
             raise
-    manifest.withdraw(out, found, _shard_files(out))
     return manifest.begin(out, options, inputs)
+
+
+def withdraw_bare(out: str, found: Manifest, options: ImageOptions) -> bool:
+    """Empty a folder of the stage of ``options`` without an image, and return whether ``out`` is one."""
+    if not isinstance(found.recipe, type(options)) or not _is_bare(out, found):
+        return False
+    manifest.withdraw(out, found, _shard_files(out))
+    return True
 
 
 def _is_bare(out: str, found: Manifest) -> bool:
     """Whether the folder is of one pass, and no shard of it that is finished has an image."""
-    if not isinstance(found.recipe, DownloadOptions) or found.earlier or found.takedowns:
+    if found.earlier or found.takedowns or found.status == "takedown":
         return False
     return not any(stats.successes for stats in map_ahead(read_stats, files.list_files(out, STATS_SUFFIX)))
 

@@ -10,24 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clipsieve.pipelines.download.dead_letters import iter_failures
+from clipsieve.pipelines.pairs.copies import write_copy
 from clipsieve.pipelines.pairs.plan import Naming, ShardPlan, naming, plan_shards
 from clipsieve.pipelines.pairs.table import PairsTable, open_pairs
+from clipsieve.pipelines.shards.writer import stats_path
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import ClipsieveError, InputError
 from clipsieve.schemas.manifest import Manifest
-from clipsieve.schemas.options import DownloadOptions
-from clipsieve.schemas.shards import list_shards
+from clipsieve.schemas.options import ImageOptions
+from clipsieve.schemas.shards import STATS_SUFFIX, list_shards
 from clipsieve.schemas.tables import SHARDS
 
 _BATCH_ROWS = 1024  # their captions may be long
-_GROUP_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,13 @@ class Pass:
         """The names of its shards."""
         return [self.naming.shard(plan.number) for plan in self.plans]
 
+    def todo(self, out: str) -> list[ShardPlan]:
+        """Its shards that are not done in the folder ``out``."""
+        done = set(files.list_files(out, STATS_SUFFIX))
+        return [plan for plan, name in zip(self.plans, self.names, strict=True) if stats_path(out, name) not in done]
 
-def plan_passes(table: PairsTable, out: str, options: DownloadOptions, retries: int) -> list[Pass]:
+
+def plan_passes(table: PairsTable, out: str, options: ImageOptions, retries: int) -> list[Pass]:
     """The pass over the input ``table``, and those over the ``retries`` tables that were written in ``out``.
 
     Shards are numbered on from pass to pass; their names have room for as many again as the first pass has.
@@ -84,22 +89,7 @@ def write_retry_table(out: str, before: Pass) -> bool:
     They stand in the shards' order, in columns that are named as in the input; some megabytes are held at a
     time. Returns whether there are any; where there are none nothing is written.
     """
-    tried = _iter_retryable(out, before)
-    first = next(tried, None)
-    if first is None:
-        return False
-    path = retry_path(out, before.number + 1)
-    with files.atomic_write(path) as stream, pq.ParquetWriter(stream, first.schema, compression="zstd") as writer:
-        waiting, size = [], 0
-        for rows in chain([first], tried):
-            waiting.append(rows)
-            size += rows.nbytes
-            if size >= _GROUP_BYTES:
-                writer.write_table(pa.concat_tables(waiting))
-                waiting, size = [], 0
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting))
-    return True
+    return write_copy(retry_path(out, before.number + 1), _iter_retryable(out, before))
 
 
 def _iter_retryable(out: str, before: Pass) -> Iterator[pa.Table]:

@@ -9,11 +9,10 @@ number of rows.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -22,25 +21,23 @@ import numpy as np
 
 from clipsieve.pipelines.download.in_order import in_order
 from clipsieve.pipelines.download.input import Pair, PairBatch, iter_batches
+from clipsieve.pipelines.download.outcome import Body, end_columns, opted_out_columns, outcome_of_body
 from clipsieve.pipelines.download.report import ShardTally
 from clipsieve.pipelines.download.worker import DownloadWorker
 from clipsieve.pipelines.fetch.codings import decoded
 from clipsieve.pipelines.fetch.fetcher import Fetched
 from clipsieve.pipelines.images.header import image_format
-from clipsieve.pipelines.images.process import ImageFailure, process_image
 from clipsieve.pipelines.pairs.plan import Naming, ShardPlan
 from clipsieve.pipelines.pairs.table import Columns
 from clipsieve.pipelines.shards.writer import RowOutcome, open_shard
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import DownloadOptions
-from clipsieve.schemas.outcomes import Consent, ErrorClass, Status
+from clipsieve.schemas.outcomes import ErrorClass
 
 # How far results may run ahead of the slowest URL before them: this many times the fetches in flight (by default
 # 2,048 images, some 60 MB), and these bytes of rows and images.
 _WINDOW = 32
 _HELD_BYTES = 64 << 20
-_DIGITS_SHOWN = 12
-_IMAGE_COLUMNS = ("width", "height", "original_width", "original_height", "exif", "phash")
 
 
 @dataclass(frozen=True)
@@ -130,43 +127,24 @@ class _RowsInFlight:
 
 
 def _opted_out(fetched: Fetched) -> RowOutcome:
-    message = "the opt-out list names its uid, URL or domain"
-    return RowOutcome(_columns(replace(fetched, consent=Consent.OPT_OUT_LIST), ErrorClass.OPTED_OUT, message))
+    return RowOutcome(_columns(fetched, None, None) | opted_out_columns())
 
 
-def _outcome_of_body(fetched: Fetched, body: bytes, pair: Pair, options: DownloadOptions) -> RowOutcome:
+def _outcome_of_body(fetched: Fetched, data: bytes, pair: Pair, options: DownloadOptions) -> RowOutcome:
     # An image is one, whatever its server calls it.
-    content = body if image_format(body) else decoded(body, fetched.content_encoding, options.max_bytes + 1)
-    digest, size = _digest(body), len(body)
-    if pair.sha256 not in (None, digest) and content is not body and pair.sha256 == _digest(content):
-        digest, size = pair.sha256, len(content)
-    known = {"sha256": digest, "byte_size": size}
+    content = data if image_format(data) else decoded(data, fetched.content_encoding, options.max_bytes + 1)
+    body = Body(data, content, fetched.content_encoding)
     if len(content) > options.max_bytes:
-        message = f"more than {options.max_bytes} bytes in Content-Encoding {fetched.content_encoding}"
-        return RowOutcome(_columns(fetched, ErrorClass.TOO_LARGE, message) | known)
-    if pair.sha256 not in (None, digest):
-        message = f"sha256 is {digest[:_DIGITS_SHOWN]}…, the input says {pair.sha256[:_DIGITS_SHOWN]}…"
-        return RowOutcome(_columns(fetched, ErrorClass.HASH_MISMATCH, message) | known)
-    made = process_image(content, options, pair.boxes)
-    if isinstance(made, ImageFailure):
-        packing = f", in Content-Encoding {fetched.content_encoding}" if fetched.content_encoding else ""
-        return RowOutcome(_columns(fetched, made.error_class, made.message + packing) | known)
-    of_image = {name: getattr(made, name) for name in _IMAGE_COLUMNS}
-    return RowOutcome(_columns(fetched, None, None) | known | of_image, made.image)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+        message = f"more than {options.max_bytes} bytes in Content-Encoding {body.coding}"
+        return RowOutcome(_columns(fetched, ErrorClass.TOO_LARGE, message) | body.columns(pair.sha256))
+    return outcome_of_body(body, pair, options, partial(_columns, fetched))
 
 
 def _columns(fetched: Fetched, error_class: ErrorClass | None, message: str | None) -> dict[str, Any]:
-    status = error_class.status if error_class else Status.SUCCESS
     return {
-        "status": status.value,
-        "error_message": message,
+        **end_columns(error_class, message),
         "final_url": fetched.final_url,
         "http_status": fetched.http_status,
-        "error_class": error_class.value if error_class else None,
         "consent": fetched.consent.value if fetched.consent else None,
         "attempts": fetched.attempts,
         "fetched_at": fetched.fetched_at,

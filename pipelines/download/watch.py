@@ -60,8 +60,8 @@ class ShardWatch:
 
 
 @contextmanager
-def watched(out: str, names: Sequence[str], rows: int, max_failure_share: float) -> Iterator[None]:
-    """Show the progress of the shards ``names``, ``rows`` input rows in all, while the block runs their job.
+def watched(label: str, out: str, names: Sequence[str], rows: int, max_failure_share: float) -> Iterator[None]:
+    """Show, as ``label``, the progress of the shards ``names`` while the block runs their job; ``rows``: input rows.
 
     When more rows have failed than ``max_failure_share`` of all allows, the workers are told to end; the block
     is expected to end then too, and BudgetError is raised.
@@ -77,7 +77,7 @@ def watched(out: str, names: Sequence[str], rows: int, max_failure_share: float)
             files.write_bytes(stop_path(out), broken[0].encode() + b"\n")
         return Reading(rows_of(ends), ends[Status.SUCCESS.value], describe(ends))
 
-    with progress("download", rows, look):
+    with progress(label, rows, look):
         yield
     if broken:
         raise BudgetError(

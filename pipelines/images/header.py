@@ -13,7 +13,7 @@ from clipsieve.pipelines.images.icc import Model, transform_of
 from clipsieve.pipelines.images.jpeg import JpegHeader, count_scans, read_jpeg_header, without_metadata
 from clipsieve.pipelines.images.metered import MeteredReader
 from clipsieve.pipelines.images.png import read_png
-from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.options import ImageOptions
 from clipsieve.schemas.outcomes import ErrorClass
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
@@ -76,7 +76,7 @@ def image_format(body: bytes) -> str | None:
     return "BMP" if body.startswith(b"BM") else None
 
 
-def read_header(body: bytes, options: DownloadOptions) -> Header:
+def read_header(body: bytes, options: ImageOptions) -> Header:
     """Read an image's header, and that alone. Raises ImageError for an image that is not wanted."""
     kind = image_format(body)
     if kind is None:
@@ -101,7 +101,7 @@ def _open_inks(body: bytes, jpeg: JpegHeader) -> Image.Image:
     return picture
 
 
-def _read_by_pillow(kind: str, body: bytes, options: DownloadOptions) -> Header:
+def _read_by_pillow(kind: str, body: bytes, options: ImageOptions) -> Header:
     profile = b""
     if kind == "PNG":
         parts = read_png(body)
@@ -120,7 +120,7 @@ def _read_by_pillow(kind: str, body: bytes, options: DownloadOptions) -> Header:
     return Header(kind, *picture.size, picture, profile or picture.info.get("icc_profile", b""))
 
 
-def _check_size(width: int, height: int, options: DownloadOptions) -> None:
+def _check_size(width: int, height: int, options: ImageOptions) -> None:
     if not width or not height:
         raise ValueError(f"{width} x {height} pixels")
     if width * height > options.max_pixels:
@@ -132,7 +132,7 @@ def _check_size(width: int, height: int, options: DownloadOptions) -> None:
         raise ImageError(ErrorClass.ASPECT_RATIO, f"{width} x {height}: over {options.max_aspect_ratio} to 1")
 
 
-def _check_scans(body: bytes, jpeg: JpegHeader, options: DownloadOptions) -> None:
+def _check_scans(body: bytes, jpeg: JpegHeader, options: ImageOptions) -> None:
     """Older versions of OpenCV fill what a truncated JPEG lacks with grey; all decode any number of scans of one
     that is read scan by scan."""
     if body.rfind(_END_OF_JPEG) < jpeg.scan_start:

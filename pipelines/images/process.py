@@ -18,7 +18,7 @@ from clipsieve.pipelines.images.icc import to_srgb
 from clipsieve.pipelines.images.phash import perceptual_hash
 from clipsieve.pipelines.images.resize import ResizePlan, crop_or_pad, plan_resize, resize
 from clipsieve.schemas.errors import one_line
-from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.options import ImageOptions
 from clipsieve.schemas.outcomes import ErrorClass
 
 _QUALITY = {"jpg": cv2.IMWRITE_JPEG_QUALITY, "png": cv2.IMWRITE_PNG_COMPRESSION, "webp": cv2.IMWRITE_WEBP_QUALITY}
@@ -51,7 +51,7 @@ class ImageFailure:
 
 
 def process_image(
-    body: bytes, options: DownloadOptions, boxes: Sequence[Sequence[float]] | None = None
+    body: bytes, options: ImageOptions, boxes: Sequence[Sequence[float]] | None = None
 ) -> ProcessedImage | ImageFailure:
     """Decode, turn, flatten, resize, blur and encode a downloaded image, under the recipe's options.
 
@@ -84,7 +84,7 @@ def process_image(
         return ImageFailure(ErrorClass.DECODE_ERROR, one_line(error))
 
 
-def _process(body: bytes, options: DownloadOptions, boxes: list[Box]) -> ProcessedImage:
+def _process(body: bytes, options: ImageOptions, boxes: list[Box]) -> ProcessedImage:
     header = read_header(body, options)
     exif = read_exif(header)
     turned = exif.orientation
@@ -110,7 +110,7 @@ def _scale(width: int, height: int, plan: ResizePlan) -> int:
     return next(fitting, 1)
 
 
-def _encode(pixels: np.ndarray, options: DownloadOptions) -> bytes:
+def _encode(pixels: np.ndarray, options: ImageOptions) -> bytes:
     quality = [_QUALITY[options.encode_format], options.encode_quality]
     return cv2.imencode(f".{options.encode_format}", pixels, quality)[1].tobytes()
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from clipsieve.pipelines.images.errors import ImageError
-from clipsieve.schemas.options import DownloadOptions
+from clipsieve.schemas.options import ImageOptions
 from clipsieve.schemas.outcomes import ErrorClass
 
 _MAX_SIDES = {"jpg": 65_500, "png": 1_000_000, "webp": 16_383}
@@ -34,7 +34,7 @@ class ResizePlan:
     final_height: int
 
 
-def plan_resize(width: int, height: int, options: DownloadOptions) -> ResizePlan:
+def plan_resize(width: int, height: int, options: ImageOptions) -> ResizePlan:
     """The sizes of an image of ``width`` x ``height`` under the recipe.
 
     keep_ratio and center_crop set the shorter side to image_size, keep_ratio_largest and border the longer one;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
@@ -30,12 +30,19 @@ class TextFormat:
     compression: str | None
 
 
-def text_format(path: str) -> TextFormat | None:
+def text_format(path: str, columns: Sequence[str] = ()) -> TextFormat | None:
     """The format of a text table, by the ends of its name in any case; None of Parquet, and of a folder.
 
-    Raises InputError for a file of any other kind, for a list of URLs, which has no captions, and for a Parquet file
-    that is named as a text.
+    Raises InputError for a file of any other kind, for a list of URLs, which has no captions, for a Parquet file that
+    is named as a text, and where ``columns`` names the columns of a table that names them itself.
     """
+    form = _text_format(path)
+    if columns and (form is None or form.kind not in DELIMITERS):
+        raise InputError(f"{path}: its columns have names; `columns` is for a CSV or TSV that has no header")
+    return form
+
+
+def _text_format(path: str) -> TextFormat | None:
     ends = ["", "", *files.name_of(path).lower().split(".")[1:]]
     compression = _COMPRESSIONS.get(ends[-1])
     suffix = ends[-2] if compression else ends[-1]

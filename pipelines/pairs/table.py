@@ -74,20 +74,35 @@ class PairsTable:
     def rows(self) -> int:
         return sum(rows for _, rows in self.row_groups)
 
+    @property
+    def slices(self) -> list[Slice]:
+        """All rows, file by file."""
+        rows: dict[str, int] = {}
+        for path, count in self.row_groups:
+            rows[path] = rows.get(path, 0) + count
+        return [Slice(path, 0, count) for path, count in rows.items()]
 
-def find_columns(names: Sequence[str], path: str, boxes: str | None = None, sha256: bool = False) -> Columns:
+
+def find_columns(
+    names: Sequence[str],
+    path: str,
+    boxes: str | None = None,
+    sha256: bool = False,
+    urls: Sequence[str] = URL_NAMES,
+) -> Columns:
     """Tell the columns of an input apart by their names.
 
-    ``boxes`` names the one that holds boxes to blur; ``sha256``: hashes are wanted, where a column has them.
+    ``boxes`` names the one that holds boxes to blur; ``sha256``: hashes are wanted, where a column has them; ``urls``
+    are the names that the one of URLs may have.
 
     Raises InputError when URL, caption or boxes are missing, or two columns would end under one name.
     """
-    url = find_name(names, URL_NAMES)
+    url = find_name(names, urls)
     caption = find_name(names, CAPTION_NAMES)
     if url is None or caption is None:
-        wanted, *others = URL_NAMES if url is None else CAPTION_NAMES
-        has = ", ".join(names)
-        raise InputError(f"{path}: column {wanted!r} is missing (or {', '.join(others)}); it has: {has}")
+        wanted, *others = urls if url is None else CAPTION_NAMES
+        has, instead = ", ".join(names), f" (or {', '.join(others)})" if others else ""
+        raise InputError(f"{path}: column {wanted!r} is missing{instead}; it has: {has}")
     uid = find_name(names, UID_NAMES)
     rest = [name for name in names if name not in (url, caption, uid)]
     extra = tuple((name, SOURCE_PREFIX + name if name in SHARDS.columns else name) for name in rest)
@@ -114,7 +129,9 @@ def parquet_files(pairs: str) -> list[str]:
     return found
 
 
-def open_pairs(paths: Sequence[str], boxes: str | None = None, sha256: bool = False) -> PairsTable:
+def open_pairs(
+    paths: Sequence[str], boxes: str | None = None, sha256: bool = False, urls: Sequence[str] = URL_NAMES
+) -> PairsTable:
     """Read the footers of Parquet files that together are one table, with columns as `find_columns` finds them.
 
     A column that only passes through is null in the files that lack it. Raises InputError when a column that is needed
@@ -122,7 +139,7 @@ def open_pairs(paths: Sequence[str], boxes: str | None = None, sha256: bool = Fa
     no row at all.
     """
     parts = list(map_ahead(read_part, paths))
-    columns = find_columns(column_names(parts), paths[0], boxes, sha256)
+    columns = find_columns(column_names(parts), paths[0], boxes, sha256, urls)
     needed = (columns.url, columns.caption, columns.uid, columns.boxes)
     expect_everywhere(parts, [name for name in needed if name is not None])
     for part in parts:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from clipsieve.pipelines.pairs.formats import DELIMITERS, TextFormat, open_text
 from clipsieve.pipelines.pairs.json_rows import Row, iter_json_rows
 from clipsieve.pipelines.pairs.quotes import has_quoted_fields, refuse_open_quotes
-from clipsieve.pipelines.pairs.table import canonical, find_columns
+from clipsieve.pipelines.pairs.table import URL_NAMES, canonical, find_columns
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 
@@ -37,28 +37,24 @@ class TextTable:
     """Whether a quote around a field is none of its characters."""
 
 
-def text_to_parquet(path: str, form: TextFormat, target: str, names: Sequence[str] = ()) -> None:
+def text_to_parquet(
+    path: str, form: TextFormat, target: str, names: Sequence[str] = (), urls: Sequence[str] = URL_NAMES
+) -> None:
     """Copy a text table to the Parquet file ``target``, which is there whole or not at all.
 
-    ``names`` are those of the columns of a CSV or TSV that has no header.
+    ``names`` are those of the columns of a CSV or TSV that has no header, ``urls`` those that its column of URLs may
+    have.
     """
     if form.kind in DELIMITERS:
-        table, columns = _delimited(path, form, names)
-        batches = partial(_iter_csv, table)
+        table, has = _delimited(path, form, names)
+        batches: Callable[[pa.Schema], Iterator[pa.RecordBatch]] = partial(_iter_csv, table)
         first = 0 if table.names else 1  # a message counts the header, as pyarrow's own do
     else:
-        columns = _json_names(path, form)
+        has = _json_names(path, form)
         batches = partial(_iter_json, path, form)
         first = 0
-    _write(path, columns, batches, first, target)
-
-
-def _write(
-    path: str, names: Sequence[str], batches: Callable[[pa.Schema], Iterator[pa.RecordBatch]], first: int, target: str
-) -> None:
-    """Write ``batches`` of the columns ``names`` to ``target``; messages call its first row number ``first``."""
-    columns = find_columns(names, path)
-    schema = pa.schema([(name, pa.string()) for name in names])
+    columns = find_columns(has, path, urls=urls)
+    schema = pa.schema([(name, pa.string()) for name in has])
     row = first
     with files.atomic_write(target) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for batch in batches(schema):

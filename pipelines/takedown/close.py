@@ -18,7 +18,15 @@ from clipsieve.pipelines.filters.verdicts import count_waterfall, filter_counts
 from clipsieve.pipelines.shards.writer import ShardStats, read_stats, stats_path
 from clipsieve.pipelines.takedown.plan import TakedownPlan
 from clipsieve.schemas import files, strict_json, tables
-from clipsieve.schemas.counts import Counts, DedupCounts, MemberCounts, ReshardCounts, ScoreCounts, SelectionCounts
+from clipsieve.schemas.counts import (
+    Counts,
+    DedupCounts,
+    DownloadCounts,
+    MemberCounts,
+    ReshardCounts,
+    ScoreCounts,
+    SelectionCounts,
+)
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.run import Made
 from clipsieve.schemas.stages import Holds
@@ -39,7 +47,7 @@ class Contents:
 
 def contents_of(made: Made, plan: TakedownPlan) -> Contents:
     """List anew what a folder of pairs holds, and count and digest it; ``made`` is as it was before."""
-    if made.manifest.stage == "download":
+    if made.output.counts is DownloadCounts:
         return _downloaded(made.path, made.manifest)
     touched: Collection[str] = plan.touched[made.name]
     if made.holds is Holds.SHARDS:
@@ -128,4 +136,4 @@ COUNTS: Mapping[str, Callable[[Made, Sequence[Part]], Counts]] = {
     "select": _selected,
     "reshard": _resharded,
 }
-"""What counts the pairs of a folder of each stage anew, from the list of its parts; those of `download` have none."""
+"""What counts the pairs of a folder of each stage anew, from the list of its parts; `download` and `pack` have none."""

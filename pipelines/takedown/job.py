@@ -91,7 +91,7 @@ def _carry_out(run: Run, plan: TakedownPlan) -> None:
 def _taker(made: Made, uids: np.ndarray) -> Callable[[str], None]:
     """The function that takes the pairs out of one of the folder's units."""
     folder = made.path
-    if made.manifest.stage == "download":
+    if made.output.counts is DownloadCounts:
         _take_from_inputs(made, uids)
         last_pass = set(shards_by_pass(folder, made.manifest)[-1])
         return lambda name: take_from_shard(folder, name, uids, name in last_pass)
@@ -101,7 +101,7 @@ def _taker(made: Made, uids: np.ndarray) -> Callable[[str], None]:
 
 
 def _take_from_inputs(made: Made, uids: np.ndarray) -> None:
-    """The tables from which `download` worked within its own folder: those of later passes, and the copy of a text."""
+    """The tables from which a stage worked within its own folder: those of later passes, and the copy of its input."""
     for number in range(1, len(made.manifest.earlier) + 1):
         path = retry_path(made.path, number)
         blank_file(path, open_pairs([path]).columns.uid or "uid", uids)

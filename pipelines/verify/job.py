@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from clipsieve.pipelines.pack.job import ROWS_NAME
 from clipsieve.pipelines.verify.checks import Check, expect, finished_manifest
 from clipsieve.pipelines.verify.dedup import check_dedup
 from clipsieve.pipelines.verify.drift import check_drift
@@ -11,7 +12,7 @@ from clipsieve.pipelines.verify.filters import check_filters
 from clipsieve.pipelines.verify.index import check_index
 from clipsieve.pipelines.verify.lineage import check_lineage
 from clipsieve.pipelines.verify.opt_out import check_absence, check_opt_out
-from clipsieve.pipelines.verify.pairs import check_pairs
+from clipsieve.pipelines.verify.pairs import check_pairs, check_pictures
 from clipsieve.pipelines.verify.passes import check_passes
 from clipsieve.pipelines.verify.resharded import check_resharded
 from clipsieve.pipelines.verify.scores import check_scores
@@ -76,6 +77,13 @@ def _check_download(folder: str, run_dir: str) -> Iterator[Check]:
     yield check_passes(folder)
 
 
+def _check_pack(folder: str, _: str) -> Iterator[Check]:
+    rows = files.join(folder, "_pairs", ROWS_NAME)
+    yield check_shards(folder)
+    yield check_pictures(rows, folder) if files.exists(rows) else _absent("pictures")
+    yield check_passes(folder)
+
+
 def _check_index(folder: str, _: str) -> Iterator[Check]:
     yield check_index(folder)
 
@@ -131,6 +139,7 @@ def _check_evaluate(folder: str, _: str) -> Iterator[Check]:
 CHECKS: Mapping[str, Callable[[str, str], Iterator[Check]]] = {
     "download": _check_download,
     "index": _check_index,
+    "pack": _check_pack,
     "score": _check_score,
     "drift": _check_drift,
     "filter": _check_filter,

@@ -11,7 +11,9 @@ from clipsieve.schemas.options.download import DownloadOptions
 from clipsieve.schemas.options.drift import DriftOptions
 from clipsieve.schemas.options.evaluate import EvaluateOptions
 from clipsieve.schemas.options.filter import FilterOptions
+from clipsieve.schemas.options.images import ImageOptions
 from clipsieve.schemas.options.index import IndexOptions
+from clipsieve.schemas.options.pack import PackOptions
 from clipsieve.schemas.options.reshard import ReshardOptions
 from clipsieve.schemas.options.score import STORED, ScoreOptions
 from clipsieve.schemas.options.select import SelectOptions, parse_combination
@@ -25,8 +27,10 @@ __all__ = [
     "DriftOptions",
     "EvaluateOptions",
     "FilterOptions",
+    "ImageOptions",
     "IndexOptions",
     "Options",
+    "PackOptions",
     "ReshardOptions",
     "ScoreOptions",
     "SelectOptions",

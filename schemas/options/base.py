@@ -15,6 +15,7 @@ from clipsieve.schemas.sizes import parse_size
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
+FailureShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[
     int, BeforeValidator(lambda value: parse_size(value) if isinstance(value, str) else value), Field(gt=0)
 ]

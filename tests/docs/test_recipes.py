@@ -38,8 +38,9 @@ def load(content: dict[str, Any], folder: Path) -> Recipe:
     path = folder / "recipe.yaml"
     if not content.keys() <= Recipe.model_fields.keys():
         content = {"train": [{"name": "a", **content}]}
-    source = {} if "shards" in content else {"pairs": "pairs.parquet"}
-    path.write_text(yaml.safe_dump({**source, **content}))
+    if not content.keys() & {"pairs", "shards", "pictures"}:
+        content = {"pairs": "pairs.parquet", **content}
+    path.write_text(yaml.safe_dump(content))
     return load_recipe(path)
 
 

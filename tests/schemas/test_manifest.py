@@ -81,7 +81,7 @@ def test_how_to_ask_may_change(tmp_path, name):
     [
         ({"recipe": {"batch_size": "eight"}}, r"manifest\.json: not a manifest of clipsieve \(Input should be a valid"),
         ({"recipe": {"batch": 8}}, r"manifest\.json: not a manifest of clipsieve \(Extra inputs are not permitted"),
-        ({"stage": "sieve"}, r"'sieve' is not one of its stages, download, index, score, drift, filter"),
+        ({"stage": "sieve"}, r"'sieve' is not one of its stages, download, index, pack, score, drift, filter"),
     ],
 )
 def test_a_recipe_is_read_as_its_stage_s_options(tmp_path, changes, message):

@@ -1,10 +1,12 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.options import SelectOptions, TrainOptions, parse_combination, parse_options
-from clipsieve.schemas.recipe import Recipe, load_recipe
+from clipsieve.schemas.options import PackOptions, SelectOptions, TrainOptions, parse_combination, parse_options
+from clipsieve.schemas.recipe import PackStage, Recipe, load_recipe
 from clipsieve.schemas.sizes import parse_size, size_name
 
 
@@ -97,6 +99,34 @@ def test_paths_of_a_recipe_are_looked_up_beside_it(tmp_path):
     path.write_text("pairs: gs://bucket/p.parquet\n")
     recipe = load_recipe(path)
     assert (recipe.pairs, recipe.opt_out) == ("gs://bucket/p.parquet", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({}, "names `pairs`, `shards` or `pictures`, one of them"),
+        ({"pairs": "p", "pictures": "photos"}, "names `pairs`, `shards` or `pictures`, one of them"),
+        (
+            {"shards": ["s"], "pack": {}},
+            "`download` goes with `pairs`, `index` with `shards`, and `pack` with `pictures`",
+        ),
+        ({"pictures": "photos", "download": {}}, "`download` goes with `pairs`"),
+    ],
+)
+def test_a_recipe_has_one_source(content, complaint):
+    with pytest.raises(InputError, match=re.escape(complaint)):
+        parse_options(Recipe, content, "test")
+
+
+def test_pictures_and_their_root_are_looked_up_beside_a_recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("pictures: photos.csv\n")
+    recipe = load_recipe(path)
+    assert (recipe.pictures, recipe.pack) == (str(tmp_path / "photos.csv"), PackStage())
+    path.write_text("pictures: photos.csv\npack: {root: .., image_size: 64}\n")
+    pack = load_recipe(path).pack
+    assert pack == PackStage(root=str(tmp_path / ".."), image_size=64)
+    assert pack is not None and pack.options() == PackOptions(image_size=64)
 
 
 def test_a_recipe_without_stages_runs_none():

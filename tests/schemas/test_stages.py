@@ -36,7 +36,8 @@ def test_options_tell_their_stage() -> None:
 
 
 def test_a_recipe_has_the_stages_in_their_order_and_runs_each() -> None:
-    fields = [name for name in Recipe.model_fields if name not in ("pairs", "shards", "opt_out", "report")]
+    sources = ("pairs", "shards", "pictures")
+    fields = [name for name in Recipe.model_fields if name not in (*sources, "opt_out", "report")]
     assert fields == list(STAGES) == list(recipes.RUNNERS)
     for name, stage in STAGES.items():
         assert any(issubclass(kind, stage.options) for kind in _models(Recipe.model_fields[name].annotation)), name
@@ -50,8 +51,8 @@ def _models(annotation: object) -> list[type]:
 def test_verify_and_takedown_know_each_stage() -> None:
     assert list(CHECKS) == list(STAGES)
     with_pairs = [name for name, stage in STAGES.items() if stage.outputs[0].holds.has_pairs]
-    # Of `download` a takedown keeps the rows, and of `index` it touches nothing (takedown/foreign.py).
-    assert ["download", "index", *close.COUNTS] == with_pairs
+    # Of `download` and `pack` a takedown keeps the rows, and of `index` it touches nothing (takedown/foreign.py).
+    assert ["download", "index", "pack", *close.COUNTS] == with_pairs
 
 
 def _rows(text: str, heading: str) -> list[list[str]]:

@@ -323,7 +323,7 @@ def test_the_table_of_a_pass_is_written_in_groups(web: Web, tmp_path: Path, monk
     out = tmp_path / "shards"
     web.download(out)
     passes = plan_passes(open_pairs([web.pairs]), str(out), web.options(), 0)
-    monkeypatch.setattr("clipsieve.pipelines.download.passes._GROUP_BYTES", 1)
+    monkeypatch.setattr("clipsieve.pipelines.pairs.copies._GROUP_BYTES", 1)
     assert write_retry_table(str(out), passes[0])
     found = pq.ParquetFile(retry_path(str(out), 1))
     assert found.num_row_groups == 4

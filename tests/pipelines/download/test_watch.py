@@ -72,13 +72,13 @@ def test_finished_shards_and_those_at_work_are_added_up_once(out):
 def test_a_killed_runs_reports_and_order_to_stop_are_forgotten(out):
     write_report(out, "00000", {"timeout": 10})
     files.write_bytes(stop_path(out), b"too many failures\n")
-    with watched(out, ["00000"], 10, 0.0):
+    with watched("download", out, ["00000"], 10, 0.0):
         assert not files.exists(stop_path(out))
         assert not files.exists(progress_path(out, "00000"))
 
 
 def test_a_budget_that_is_broken_when_all_is_done_is_left_to_the_final_check(out):
-    with watched(out, ["00000"], 10, 0.5):
+    with watched("download", out, ["00000"], 10, 0.5):
         write_stats(out, "00000", {"timeout": 10})
     assert not files.exists(stop_path(out))
 

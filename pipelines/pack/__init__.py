@@ -1,0 +1,1 @@
+"""Make shards of local pictures with captions."""

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from clipsieve.pipelines.dedup.stacked import stack
 from clipsieve.pipelines.drift.judge import judge
-from clipsieve.pipelines.drift.pairs import Pairs, read_pairs
-from clipsieve.pipelines.drift.published import Columns, Stated, find_columns, join, own_embeddings
+from clipsieve.pipelines.drift.pairs import DownloadedPairs, read_pairs
+from clipsieve.pipelines.drift.published import PublishedColumns, Stated, find_columns, join, own_embeddings
 from clipsieve.pipelines.drift.reasons import Reasons
 from clipsieve.pipelines.drift.verdicts import count_verdicts
 from clipsieve.pipelines.engine.parts import folder_digest, part_of, write_parts
@@ -58,7 +58,9 @@ def run(shards: str, published: str, out: str, options: DriftOptions, scores: st
         return manifest.finish(out, opened, count_verdicts(written), folder_digest(parts))
 
 
-def _join(paths: Sequence[str], columns: Columns, pairs: Pairs, scores: str | None, names: Sequence[str]) -> Stated:
+def _join(
+    paths: Sequence[str], columns: PublishedColumns, pairs: DownloadedPairs, scores: str | None, names: Sequence[str]
+) -> Stated:
     with TemporaryDirectory(prefix="clipsieve-drift-") as scratch:
         own = None
         if scores and columns.embedding:
@@ -67,7 +69,9 @@ def _join(paths: Sequence[str], columns: Columns, pairs: Pairs, scores: str | No
         return join(paths, columns, pairs, own)
 
 
-def _write(pairs: Pairs, stated: Stated, options: DriftOptions, counted: Sequence[tuple[str, int]], out: str) -> None:
+def _write(
+    pairs: DownloadedPairs, stated: Stated, options: DriftOptions, counted: Sequence[tuple[str, int]], out: str
+) -> None:
     """Write a file of each name, of as many pairs, in their order."""
     judged = judge(pairs, stated, options)
     reasons = Reasons(pairs, stated, judged)

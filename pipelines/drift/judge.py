@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipsieve.pipelines.drift.copies import distinct_urls, groups_by_look, groups_by_value, share_in_group
-from clipsieve.pipelines.drift.pairs import Pairs
+from clipsieve.pipelines.drift.pairs import DownloadedPairs
 from clipsieve.pipelines.drift.published import Stated
 from clipsieve.schemas.drift import Verdict
 from clipsieve.schemas.options import DriftOptions
@@ -42,7 +42,7 @@ _MAD_TO_STD = 1.4826
 
 
 @dataclass(frozen=True)
-class Evidence:
+class DriftEvidence:
     """What is known of N pairs, each by itself."""
 
     is_same: np.ndarray
@@ -71,14 +71,14 @@ class Evidence:
 class Judged:
     """What came of N pairs."""
 
-    evidence: Evidence
+    evidence: DriftEvidence
     verdicts: np.ndarray
     """str[N]: the values of `schemas.drift.Verdict`."""
     copies: np.ndarray
     """int64[N]: different URLs that show the image, by its bytes or, of a placeholder, its look; 0 where not known."""
 
 
-def judge(pairs: Pairs, stated: Stated, options: DriftOptions) -> Judged:
+def judge(pairs: DownloadedPairs, stated: Stated, options: DriftOptions) -> Judged:
     """The verdict on each pair."""
     evidence = gather(pairs, stated, options)
     by_bytes = groups_by_value(pairs.sha256, pairs.sha256 != 0)
@@ -103,7 +103,7 @@ def judge(pairs: Pairs, stated: Stated, options: DriftOptions) -> Judged:
     return Judged(evidence, verdicts, np.where(looks_so, np.maximum(copies, look_copies), copies))
 
 
-def gather(pairs: Pairs, stated: Stated, options: DriftOptions) -> Evidence:
+def gather(pairs: DownloadedPairs, stated: Stated, options: DriftOptions) -> DriftEvidence:
     """What is known of each pair by itself."""
     has_size = np.asarray(((pairs.sizes > 0) & (stated.sizes > 0)).all(axis=1))
     has_equal_size = has_size & (pairs.sizes == stated.sizes).all(axis=1)
@@ -116,7 +116,7 @@ def gather(pairs: Pairs, stated: Stated, options: DriftOptions) -> Evidence:
     is_off = (deviation > options.max_deviation) & ~has_embedding
     is_far = 1 - stated.cosine > np.minimum((1 - options.min_cosine) * loose**2, MAX_DISTANCE)
     compared = has_size | has_hash | np.isfinite(change).any(axis=1) | has_embedding
-    return Evidence(
+    return DriftEvidence(
         is_same=is_same,
         has_size=has_size,
         has_equal_size=has_equal_size,
@@ -179,7 +179,7 @@ def spread(values: np.ndarray) -> np.ndarray:
     return np.array([_MAD_TO_STD * np.median(np.abs(each - np.median(each))) if len(each) else 0.0 for each in finite])
 
 
-def _of_the_same_picture(pairs: Pairs, stated: Stated, evidence: Evidence) -> np.ndarray:
+def _of_the_same_picture(pairs: DownloadedPairs, stated: Stated, evidence: DriftEvidence) -> np.ndarray:
     """str[N]: what a pair is that shows the published picture."""
     has_other_bytes = (pairs.sha256 != 0) & (stated.sha256 != 0)
     kept_size = evidence.has_equal_size | ~evidence.has_size
@@ -188,13 +188,13 @@ def _of_the_same_picture(pairs: Pairs, stated: Stated, evidence: Evidence) -> np
     )
 
 
-def _host_numbers(pairs: Pairs) -> np.ndarray:
+def _host_numbers(pairs: DownloadedPairs) -> np.ndarray:
     """int64[N]: of each pair's host; -1 where it has none."""
     chunks = (chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in pairs.hosts.chunks)
     return np.concatenate([np.zeros(0, np.int64), *chunks]).astype(np.int64)
 
 
-def _has_expired(hosts: np.ndarray, evidence: Evidence, is_other: np.ndarray) -> np.ndarray:
+def _has_expired(hosts: np.ndarray, evidence: DriftEvidence, is_other: np.ndarray) -> np.ndarray:
     """bool[N]: nearly all compared pairs of the pair's host show another picture, and none has the published bytes."""
     compared = np.bincount(hosts + 1, weights=evidence.is_known)[hosts + 1]
     share = share_in_group(hosts, evidence.is_known, is_other)

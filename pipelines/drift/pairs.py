@@ -26,7 +26,7 @@ _DIGITS = 16
 
 
 @dataclass(frozen=True)
-class Pairs:
+class DownloadedPairs:
     """N downloaded pairs, in the order of files and rows."""
 
     uids: pa.ChunkedArray
@@ -52,7 +52,7 @@ class Pairs:
 
 def read_pairs(
     shards: str, scores: str | None, by_url: bool, similarities: Sequence[str]
-) -> tuple[list[tuple[str, int]], Pairs]:
+) -> tuple[list[tuple[str, int]], DownloadedPairs]:
     """The pairs of the score files in ``scores``, or, without, those of the shards that have an image.
 
     Returns the names of the files, each with its number of pairs, too. ``by_url``: the published table has no uids, so
@@ -71,10 +71,10 @@ def read_pairs(
     uids = pa.chunked_array([part.uids.combine_chunks() for part in parts])
     hosts = pa.chunked_array([part.hosts.combine_chunks() for part in parts]).unify_dictionaries()
     counted = [(name, len(part)) for name, part in zip(names, parts, strict=True)]
-    return counted, Pairs(uids=uids, hosts=hosts, **arrays)
+    return counted, DownloadedPairs(uids=uids, hosts=hosts, **arrays)
 
 
-def _read(shards: str, scores: str | None, name: str, by_url: bool, similarities: Sequence[str]) -> Pairs:
+def _read(shards: str, scores: str | None, name: str, by_url: bool, similarities: Sequence[str]) -> DownloadedPairs:
     """The pairs of one file."""
     rows, path = read_rows(shards, name.removesuffix(".parquet")), files.join(shards, name)
     scored = None
@@ -88,7 +88,7 @@ def _read(shards: str, scores: str | None, name: str, by_url: bool, similarities
         rows = rows.take(places)
     urls = _texts(rows, "url")
     hosts = pa.array([host_of(url) for url in urls], pa.string())
-    return Pairs(
+    return DownloadedPairs(
         uids=pa.chunked_array([rows["uid"].combine_chunks().cast(pa.string())]),
         keys=_keys(rows, urls, path, by_url),
         sizes=np.stack([sizes_in(rows, side, path) for side in ("original_width", "original_height")], axis=1),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from clipsieve.pipelines.drift.pairs import Pairs, hash_bits, keys_of, numbers_in, sizes_in
+from clipsieve.pipelines.drift.pairs import DownloadedPairs, hash_bits, keys_of, numbers_in, sizes_in
 from clipsieve.pipelines.pairs.table import CAPTION_NAMES, SHA256_NAMES, UID_NAMES, URL_NAMES
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
@@ -37,7 +37,7 @@ _BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True)
-class Columns:
+class PublishedColumns:
     """The names of the published table's columns, by what they are for; None: it has none."""
 
     uid: str | None
@@ -80,7 +80,7 @@ class Stated:
     """float32[N]: of the image's own and published embedding; NaN where one is not known."""
 
 
-def find_columns(names: Sequence[str], path: str, options: DriftOptions, is_scored: bool) -> Columns:
+def find_columns(names: Sequence[str], path: str, options: DriftOptions, is_scored: bool) -> PublishedColumns:
     """Tell the columns of the published table at ``path`` apart, by ``options.columns`` and by their names.
 
     Similarities are looked for where the pairs are scored. Raises InputError for a column that is named and is not
@@ -95,7 +95,9 @@ def find_columns(names: Sequence[str], path: str, options: DriftOptions, is_scor
     similarities = _find_similarities(names, options, path) if is_scored else {}
     named = options.column("embedding")
     embedding = named or _EMBEDDINGS.get(similarities.get("similarity", "similarity"), "img")
-    return Columns(**found, similarities=similarities, embedding=None if embedding == _NOT_COMPARED else embedding)
+    return PublishedColumns(
+        **found, similarities=similarities, embedding=None if embedding == _NOT_COMPARED else embedding
+    )
 
 
 def _find(names: Sequence[str], named: str | None, known: Sequence[str], path: str) -> str | None:
@@ -124,7 +126,7 @@ def _find_similarities(names: Sequence[str], options: DriftOptions, path: str) -
     return {name: column for name, column in named.items() if column is not None}
 
 
-def join(paths: Sequence[str], columns: Columns, pairs: Pairs, own: np.ndarray | None) -> Stated:
+def join(paths: Sequence[str], columns: PublishedColumns, pairs: DownloadedPairs, own: np.ndarray | None) -> Stated:
     """Look the pairs up in the published files ``paths``, read batch by batch; of a key that repeats the first counts.
 
     ``own`` float16[N, D] are the pairs' image embeddings. Raises InputError where a value is not what its column is
@@ -157,7 +159,7 @@ def _nothing(rows: int, references: int) -> Stated:
     )
 
 
-def _batches(path: str, columns: Columns) -> Iterator[pa.Table]:
+def _batches(path: str, columns: PublishedColumns) -> Iterator[pa.Table]:
     with tables.open_parquet(path, streamed=True) as parquet:
         missing = [name for name in columns.read if name not in parquet.schema_arrow.names]
         if missing:
@@ -166,7 +168,7 @@ def _batches(path: str, columns: Columns) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-def _keys(rows: pa.Table, columns: Columns, path: str) -> np.ndarray:
+def _keys(rows: pa.Table, columns: PublishedColumns, path: str) -> np.ndarray:
     """bytes S16[N]"""
     if columns.uid is not None:
         return keys_of(rows[columns.uid], path)
@@ -183,7 +185,7 @@ def _places(keys: np.ndarray, looked_up: np.ndarray, is_there: np.ndarray) -> tu
     return rows, at[rows]
 
 
-def _fill(stated: Stated, at: np.ndarray, rows: pa.Table, columns: Columns, path: str) -> None:
+def _fill(stated: Stated, at: np.ndarray, rows: pa.Table, columns: PublishedColumns, path: str) -> None:
     stated.is_there[at] = True
     for side, name in enumerate((columns.width, columns.height)):
         stated.sizes[at, side] = sizes_in(rows, name, path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipsieve.pipelines.drift.judge import Judged
-from clipsieve.pipelines.drift.pairs import Pairs
+from clipsieve.pipelines.drift.pairs import DownloadedPairs
 from clipsieve.pipelines.drift.published import Stated
 from clipsieve.schemas.drift import Verdict
 
@@ -17,7 +17,7 @@ from clipsieve.schemas.drift import Verdict
 class Reasons:
     """The reasons of all pairs, told as they are needed."""
 
-    pairs: Pairs
+    pairs: DownloadedPairs
     stated: Stated
     judged: Judged
 

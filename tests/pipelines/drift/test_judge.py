@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsieve.pipelines.drift.judge import deviations, is_of_shape, judge, looseness, spread
-from clipsieve.pipelines.drift.pairs import Pairs
+from clipsieve.pipelines.drift.pairs import DownloadedPairs
 from clipsieve.pipelines.drift.published import Stated
 from clipsieve.schemas.options import DriftOptions
 
@@ -28,7 +28,7 @@ def verdicts(rows: list[dict[str, Any]], options: DriftOptions | None = None) ->
         return np.array(values, dtype)
 
     hosts = pa.array([row.get("host", f"host{number}") for number, row in enumerate(rows)], pa.string())
-    pairs = Pairs(
+    pairs = DownloadedPairs(
         uids=pa.chunked_array([[f"{number:032x}" for number in range(count)]]),
         keys=np.array([str(number).encode() for number in range(count)], "S16"),
         sizes=column("size", SIZE, np.int32),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.drift.pairs import Pairs, keys_of
-from clipsieve.pipelines.drift.published import Columns, find_columns, join
+from clipsieve.pipelines.drift.pairs import DownloadedPairs, keys_of
+from clipsieve.pipelines.drift.published import PublishedColumns, find_columns, join
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import DriftOptions
 from clipsieve.schemas.uid import uid_of
@@ -23,7 +23,7 @@ DATACOMP = ["uid", "url", "text", "original_width", "original_height", "clip_b32
 LAION = ["SAMPLE_ID", "URL", "TEXT", "HEIGHT", "WIDTH", "LICENSE", "NSFW", "similarity"]
 
 
-def columns_of(names: list[str], *said: str, is_scored: bool = True) -> Columns:
+def columns_of(names: list[str], *said: str, is_scored: bool = True) -> PublishedColumns:
     return find_columns(names, "m.parquet", DriftOptions(columns=said), is_scored)
 
 
@@ -72,10 +72,10 @@ def test_what_is_no_name_and_column_is_refused(said: str) -> None:
         DriftOptions(columns=("width=a", "width=b"))
 
 
-def pairs_of(uids: list[str]) -> Pairs:
+def pairs_of(uids: list[str]) -> DownloadedPairs:
     rows = len(uids)
     nothing = np.zeros(rows, np.uint64)
-    return Pairs(
+    return DownloadedPairs(
         uids=pa.chunked_array([uids], pa.string()),
         keys=keys_of(pa.array(uids, pa.string()), "pairs"),
         sizes=np.zeros((rows, 2), np.int32),

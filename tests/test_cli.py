@@ -136,7 +136,7 @@ def test_a_corrupt_shard(work: Path, command, status_of, stage: str) -> None:
     arguments: dict[str, list] = {
         "score": [*everything, *ONE_WORKER],
         "reshard": [*everything, "--subset", work / "subsets" / "top100.npy", *ONE_WORKER],
-        "train": [*everything, "--samples", "8", "--batch-size", "4", "--warmup-steps", "0"],
+        "train": [*everything, "--samples", "9", "--batch-size", "9", "--warmup-steps", "0"],
         "verify": [work],
     }
     ended = command(stage, *arguments[stage])

@@ -128,7 +128,7 @@ def _write_shards(folder, rows):
         success=len(rows) - len(FAILURES),
         errors=Counter(FAILURES.values()),
     )
-    _finish(folder, DownloadOptions(shard_size=ROWS_PER_SHARD), counts)
+    _finish(folder, DownloadOptions(shard_size=ROWS_PER_SHARD + DUPLICATES // 2), counts)
 
 
 def _write_dead_letters(folder, rows):

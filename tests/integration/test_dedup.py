@@ -120,7 +120,7 @@ def test_select_leaves_duplicates_out(planted, command):
 
 
 def test_a_recipe_with_dedup_selects_what_it_keeps(planted, command):
-    (planted / "recipe.yaml").write_text("pairs: none\ndedup:\n  methods: [exact]\nselect: {}\n")
+    (planted / "recipe.yaml").write_text("pairs: pairs.parquet\ndedup:\n  methods: [exact]\nselect: {}\n")
     ended = command("run", planted / "recipe.yaml")
     assert ended.status == 0, ended.err
     assert "kept 8, exact 1" in ended.out and "eligible 8" in ended.out

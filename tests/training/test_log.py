@@ -49,7 +49,7 @@ def test_a_row_holds_the_last_step_and_its_place(make, tmp_path, capsys):
 
 
 def test_a_run_says_first_what_it_trains(make, capsys):
-    make(Progress(steps=2)).introduce("vit-tiny-64", 1_234_567)
+    make(Progress(steps=2)).introduce("vit-tiny-64", 1_234_567, 0)
     assert capsys.readouterr().err == (
         "vit-tiny-64 (1,234,567 parameters) on 16 pairs: steps 3 to 10 of 4 samples, 1 process on cpu\n"
     )

@@ -92,7 +92,9 @@ def test_the_table_is_as_hostile_as_it_says(download: Download) -> None:
         None,
         *set(ErrorClass)
         - {ErrorClass.HASH_MISMATCH, ErrorClass.TOO_SMALL, ErrorClass.ASPECT_RATIO}
-        - {ErrorClass.HOST_NOT_FOUND, ErrorClass.DNS_ERROR},
+        - {ErrorClass.HOST_NOT_FOUND, ErrorClass.DNS_ERROR}
+        - {ErrorClass.FORBIDDEN_PATH, ErrorClass.FILE_NOT_FOUND, ErrorClass.NOT_A_FILE, ErrorClass.FILE_ERROR}  # pack's
+        - {ErrorClass.NO_CAPTION},
     }
 
 

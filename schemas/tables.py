@@ -41,13 +41,14 @@ class Table:
 
 
 # A description lies in the metadata of every table that is written: another wording makes other bytes.
-def _column(name: str, dtype: pa.DataType, doc: str, nullable: bool = True) -> pa.Field:
+def column(name: str, dtype: pa.DataType, doc: str, nullable: bool = True) -> pa.Field:
+    """A column of a `Table`, with what it holds in a sentence."""
     return pa.field(name, dtype, nullable=nullable, metadata={"doc": doc})
 
 
-_UID = _column("uid", pa.string(), "32 hex digits: the pair's identity (schemas/uid.py)", nullable=False)
-_SIMILARITY = _column("similarity", pa.float32(), "cosine similarity of image and caption under the reference")
-_QUANTILE = _column(
+_UID = column("uid", pa.string(), "32 hex digits: the pair's identity (schemas/uid.py)", nullable=False)
+_SIMILARITY = column("similarity", pa.float32(), "cosine similarity of image and caption under the reference")
+_QUANTILE = column(
     "quantile_rank",
     pa.float64(),
     "share of the eligible pairs that rank above; 0 is the best; exact at every cut, interpolated between them",
@@ -55,40 +56,40 @@ _QUANTILE = _column(
 
 PAIRS = Table(
     "pairs",
-    pa.schema([_UID, _column("url", pa.string(), "where the image is"), _column("caption", pa.string(), "its text")]),
+    pa.schema([_UID, column("url", pa.string(), "where the image is"), column("caption", pa.string(), "its text")]),
 )
 
 SHARDS = Table(
     "shards",
     pa.schema(
         [
-            _column("caption", pa.string(), "the pair's text"),
-            _column("url", pa.string(), "where the image was asked for"),
-            _column(
+            column("caption", pa.string(), "the pair's text"),
+            column("url", pa.string(), "where the image was asked for"),
+            column(
                 "key",
                 pa.string(),
                 "name of the sample in its tar: shard number, then row number in the shard",
             ),
-            _column("status", pa.string(), "success, failed_to_download or failed_to_resize (img2dataset's words)"),
-            _column("error_message", pa.string(), "what went wrong, for a person; null on success"),
-            _column("width", pa.int32(), "pixels of the stored image"),
-            _column("height", pa.int32(), "pixels of the stored image"),
-            _column("original_width", pa.int32(), "pixels of the image as downloaded"),
-            _column("original_height", pa.int32(), "pixels of the image as downloaded"),
-            _column("exif", pa.string(), "EXIF tags of the downloaded image as JSON; null where unreadable"),
-            _column("sha256", pa.string(), "hex digest of the bytes as downloaded"),
+            column("status", pa.string(), "success, failed_to_download or failed_to_resize (img2dataset's words)"),
+            column("error_message", pa.string(), "what went wrong, for a person; null on success"),
+            column("width", pa.int32(), "pixels of the stored image"),
+            column("height", pa.int32(), "pixels of the stored image"),
+            column("original_width", pa.int32(), "pixels of the image as downloaded"),
+            column("original_height", pa.int32(), "pixels of the image as downloaded"),
+            column("exif", pa.string(), "EXIF tags of the downloaded image as JSON; null where unreadable"),
+            column("sha256", pa.string(), "hex digest of the bytes as downloaded"),
             _UID,
-            _column("final_url", pa.string(), "the URL that answered, after redirects"),
-            _column("http_status", pa.int32(), "status code of the last answer"),
-            _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py); null on success"),
-            _column("consent", pa.string(), "what decided whether the image may be used (schemas/outcomes.py)"),
-            _column("attempts", pa.int32(), "how many times the URL was asked for"),
-            _column("fetched_at", pa.timestamp("us", tz="UTC"), "when the last answer ended"),
-            _column("content_type", pa.string(), "Content-Type as the server sent it"),
-            _column("byte_size", pa.int64(), "bytes downloaded"),
-            _column("phash", pa.string(), "64-bit perceptual hash of the stored pixels before encoding, 16 hex digits"),
-            _column("tar_offset", pa.int64(), "where the sample's first member header begins in its tar"),
-            _column(
+            column("final_url", pa.string(), "the URL that answered, after redirects"),
+            column("http_status", pa.int32(), "status code of the last answer"),
+            column("error_class", pa.string(), "the failure's class (schemas/outcomes.py); null on success"),
+            column("consent", pa.string(), "what decided whether the image may be used (schemas/outcomes.py)"),
+            column("attempts", pa.int32(), "how many times the URL was asked for"),
+            column("fetched_at", pa.timestamp("us", tz="UTC"), "when the last answer ended"),
+            column("content_type", pa.string(), "Content-Type as the server sent it"),
+            column("byte_size", pa.int64(), "bytes downloaded"),
+            column("phash", pa.string(), "64-bit perceptual hash of the stored pixels before encoding, 16 hex digits"),
+            column("tar_offset", pa.int64(), "where the sample's first member header begins in its tar"),
+            column(
                 "tar_size",
                 pa.int64(),
                 "bytes from there to the end of the sample's last member, padding included",
@@ -103,12 +104,12 @@ DEAD_LETTERS = Table(
     pa.schema(
         [
             _UID,
-            _column("url", pa.string(), "where the image was asked for"),
-            _column("stage", pa.string(), "fetch: no sound answer came; image: it is not an image that may be kept"),
-            _column("error_class", pa.string(), "the failure's class (schemas/outcomes.py)"),
-            _column("http_status", pa.int32(), "status code of the last answer"),
-            _column("consent", pa.string(), "what decided whether the image may be used (schemas/outcomes.py)"),
-            _column("retryable", pa.bool_(), "whether another pass can end differently"),
+            column("url", pa.string(), "where the image was asked for"),
+            column("stage", pa.string(), "fetch: no sound answer came; image: it is not an image that may be kept"),
+            column("error_class", pa.string(), "the failure's class (schemas/outcomes.py)"),
+            column("http_status", pa.int32(), "status code of the last answer"),
+            column("consent", pa.string(), "what decided whether the image may be used (schemas/outcomes.py)"),
+            column("retryable", pa.bool_(), "whether another pass can end differently"),
         ]
     ),
 )
@@ -118,14 +119,14 @@ SCORES = Table(
     pa.schema(
         [
             _UID,
-            _column("shard", pa.string(), "name of the shard, without suffix"),
-            _column("key", pa.string(), "name of the sample in its shard"),
+            column("shard", pa.string(), "name of the shard, without suffix"),
+            column("key", pa.string(), "name of the sample in its shard"),
             _SIMILARITY,
-            _column("reference", pa.string(), "digest of the reference's weights, preprocessing and tokenizer"),
-            _column("precision", pa.string(), "what the reference computed in: fp32 or bf16; null: not by us"),
-            _column("caption_chars", pa.int32(), "characters in the caption"),
-            _column("caption_words", pa.int32(), "words in the caption, split at white space"),
-            _column("language", pa.string(), "ISO 639-1 code; null where no language identifier ran"),
+            column("reference", pa.string(), "digest of the reference's weights, preprocessing and tokenizer"),
+            column("precision", pa.string(), "what the reference computed in: fp32 or bf16; null: not by us"),
+            column("caption_chars", pa.int32(), "characters in the caption"),
+            column("caption_words", pa.int32(), "words in the caption, split at white space"),
+            column("language", pa.string(), "ISO 639-1 code; null where no language identifier ran"),
         ]
     ),
 )
@@ -135,12 +136,12 @@ DRIFT = Table(
     pa.schema(
         [
             _UID,
-            _column("drift", pa.string(), "what the image is next to the published one (schemas/drift.py)"),
-            _column("drift_reason", pa.string(), "what says so, for a person"),
-            _column("host", pa.string(), "of the URL, in lower case; null: it has none"),
-            _column("copies", pa.int32(), "different URLs that show this very image"),
-            _column("similarity_change", pa.float32(), "similarity less the published one; null: one is not known"),
-            _column("image_cosine", pa.float32(), "of own and published image embedding; null: one is not known"),
+            column("drift", pa.string(), "what the image is next to the published one (schemas/drift.py)"),
+            column("drift_reason", pa.string(), "what says so, for a person"),
+            column("host", pa.string(), "of the URL, in lower case; null: it has none"),
+            column("copies", pa.int32(), "different URLs that show this very image"),
+            column("similarity_change", pa.float32(), "similarity less the published one; null: one is not known"),
+            column("image_cosine", pa.float32(), "of own and published image embedding; null: one is not known"),
         ]
     ),
 )
@@ -150,7 +151,7 @@ FILTERS = Table(
     pa.schema(
         [
             _UID,
-            _column("reject_reason", pa.string(), "the first rule that rejects the pair; null: kept"),
+            column("reject_reason", pa.string(), "the first rule that rejects the pair; null: kept"),
         ]
     ),
 )
@@ -161,8 +162,8 @@ DEDUP = Table(
     pa.schema(
         [
             _UID,
-            _column("duplicate_of", pa.string(), "uid of the pair kept in its stead, or TASK:KEY; null: kept"),
-            _column("method", pa.string(), "what found the two alike; null: kept"),
+            column("duplicate_of", pa.string(), "uid of the pair kept in its stead, or TASK:KEY; null: kept"),
+            column("method", pa.string(), "what found the two alike; null: kept"),
         ]
     ),
 )
@@ -174,9 +175,9 @@ SELECTION = Table(
             _UID,
             _SIMILARITY,
             _QUANTILE,
-            _column("reject_reason", pa.string(), "why the pair may not be selected; null: eligible"),
-            _column("duplicate_of", pa.string(), "uid of the pair kept in its stead; null: none"),
-            _column(
+            column("reject_reason", pa.string(), "why the pair may not be selected; null: eligible"),
+            column("duplicate_of", pa.string(), "uid of the pair kept in its stead; null: none"),
+            column(
                 "sample_rank",
                 pa.float64(),
                 "seeded hash of the uid in [0, 1): the order in which pairs are drawn",
@@ -192,68 +193,20 @@ TRAIN_LOG = Table(
     "training log",
     pa.schema(
         [
-            _column("step", pa.int64(), "steps done", nullable=False),
-            _column("samples_seen", pa.int64(), "pairs trained on, repeats included", nullable=False),
-            _column("epoch", pa.float64(), "samples_seen by the pairs of the subset", nullable=False),
-            _column("loss", pa.float64(), "mean over the step's batch; its parts follow the table", nullable=False),
-            _column("learning_rate", pa.float64(), "of the step", nullable=False),
-            _column("logit_scale", pa.float64(), "what the cosines are multiplied by", nullable=False),
-            _column("temperature", pa.float64(), "1 / logit_scale", nullable=False),
-            _column("grad_norm", pa.float64(), "of all gradients, before clipping", nullable=False),
-            _column("samples_per_second", pa.float64(), "since the row before", nullable=False),
-            _column("data_wait_share", pa.float64(), "share of that time spent waiting for data", nullable=False),
-            _column("resident_bytes", pa.int64(), "most memory that the first process held", nullable=False),
-            _column("device_bytes", pa.int64(), "most GPU memory that it held; null: on a CPU"),
-            _column("gflops", pa.float64(), "spent on training so far, as the ledger counts, / 10^9", nullable=False),
-            _column("mfu", pa.float64(), "FLOP/s by the devices' bf16 peak; null: the peak is not known"),
-        ]
-    ),
-)
-
-_SAMPLE_ID = _column("id", pa.string(), "key of the sample in the task's tar files", nullable=False)
-_RANK = _column("rank", pa.int32(), "candidates that stand before the right one; 0 is the best", nullable=False)
-
-ZERO_SHOT_SAMPLES = Table(
-    "zero-shot samples",
-    pa.schema(
-        [
-            _SAMPLE_ID,
-            _column("label", pa.int32(), "index of the true class", nullable=False),
-            _column("prediction", pa.int32(), "index of the class of highest similarity", nullable=False),
-            _column("correct", pa.bool_(), "whether the two are the same", nullable=False),
-            _RANK,
-        ]
-    ),
-)
-
-FEW_SHOT_SAMPLES = Table(
-    "few-shot samples",
-    pa.schema(
-        [*ZERO_SHOT_SAMPLES.schema, _column("seed", pa.int32(), "of the draw of the support set", nullable=False)]
-    ),
-)
-
-MULTILABEL_SAMPLES = Table(
-    "multilabel samples",
-    pa.schema(
-        [
-            _SAMPLE_ID,
-            _column("class_index", pa.int32(), "index of a class; an image has a row a class", nullable=False),
-            _column("is_of", pa.bool_(), "whether the image is of that class", nullable=False),
-            _column("rank", pa.int32(), "images more similar to that class; 0 is the best", nullable=False),
-        ]
-    ),
-)
-
-RETRIEVAL_IMAGES = Table("retrieval images", pa.schema([_SAMPLE_ID, _RANK]))
-
-RETRIEVAL_TEXTS = Table(
-    "retrieval texts",
-    pa.schema(
-        [
-            _SAMPLE_ID,
-            _column("caption_index", pa.int32(), "which of its image's captions", nullable=False),
-            _RANK,
+            column("step", pa.int64(), "steps done", nullable=False),
+            column("samples_seen", pa.int64(), "pairs trained on, repeats included", nullable=False),
+            column("epoch", pa.float64(), "samples_seen by the pairs of the subset", nullable=False),
+            column("loss", pa.float64(), "mean over the step's batch; its parts follow the table", nullable=False),
+            column("learning_rate", pa.float64(), "of the step", nullable=False),
+            column("logit_scale", pa.float64(), "what the cosines are multiplied by", nullable=False),
+            column("temperature", pa.float64(), "1 / logit_scale", nullable=False),
+            column("grad_norm", pa.float64(), "of all gradients, before clipping", nullable=False),
+            column("samples_per_second", pa.float64(), "since the row before", nullable=False),
+            column("data_wait_share", pa.float64(), "share of that time spent waiting for data", nullable=False),
+            column("resident_bytes", pa.int64(), "most memory that the first process held", nullable=False),
+            column("device_bytes", pa.int64(), "most GPU memory that it held; null: on a CPU"),
+            column("gflops", pa.float64(), "spent on training so far, as the ledger counts, / 10^9", nullable=False),
+            column("mfu", pa.float64(), "FLOP/s by the devices' bf16 peak; null: the peak is not known"),
         ]
     ),
 )
@@ -277,7 +230,7 @@ def with_text_uids(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table
     place = rows.schema.get_field_index(_UID.name)
     if place < 0 or (uids := uid_text(rows.column(place))) is rows.column(place):
         return rows
-    return rows.set_column(place, _UID.name, uids)
+    return rows.setcolumn(place, _UID.name, uids)
 
 
 def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:

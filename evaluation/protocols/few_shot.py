@@ -18,7 +18,7 @@ from clipsieve.evaluation.protocols.classification import Classified, classify_t
 from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import Estimate, widened, wilson
 from clipsieve.evaluation.statistics.variance import split_variance
-from clipsieve.schemas.tables import FEW_SHOT_SAMPLES
+from clipsieve.schemas.task_tables import FEW_SHOT_SAMPLES
 
 SEEDS = (0, 1, 2)
 MOST_SHOTS = 10

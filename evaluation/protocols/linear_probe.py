@@ -18,7 +18,7 @@ from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.protocols.classification import classify_task
 from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import wilson
-from clipsieve.schemas.tables import ZERO_SHOT_SAMPLES
+from clipsieve.schemas.task_tables import ZERO_SHOT_SAMPLES
 from clipsieve.schemas.terminal import say
 
 RATES = tuple(10.0 ** (half / 2) for half in range(-6, 3))

@@ -17,7 +17,8 @@ from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import percentile_interval
 from clipsieve.evaluation.statistics.paired import bootstrap_counts
 from clipsieve.schemas import files
-from clipsieve.schemas.tables import MULTILABEL_SAMPLES, read_table
+from clipsieve.schemas.tables import read_table
+from clipsieve.schemas.task_tables import MULTILABEL_SAMPLES
 
 METRIC = "mean_average_precision"
 DRAWS = 1_000

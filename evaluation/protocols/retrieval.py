@@ -16,7 +16,7 @@ from clipsieve.evaluation.features.cache import Features
 from clipsieve.evaluation.protocols.ranking import hit_rate, rank_of, score_chunks
 from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import wilson
-from clipsieve.schemas.tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS
+from clipsieve.schemas.task_tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS
 
 CUTOFFS = (1, 5, 10)
 

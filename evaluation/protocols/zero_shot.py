@@ -13,7 +13,7 @@ from clipsieve.evaluation.protocols.classification import classify_task
 from clipsieve.evaluation.protocols.prompts import class_prompts
 from clipsieve.evaluation.results.tables import TaskResult
 from clipsieve.evaluation.statistics.intervals import wilson
-from clipsieve.schemas.tables import ZERO_SHOT_SAMPLES
+from clipsieve.schemas.task_tables import ZERO_SHOT_SAMPLES
 
 
 def evaluate(task: ClassificationTask, features: Features) -> TaskResult:

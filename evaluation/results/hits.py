@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS, ZERO_SHOT_SAMPLES, Table, read_table
+from clipsieve.schemas.tables import Table, read_table
+from clipsieve.schemas.task_tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS, ZERO_SHOT_SAMPLES
 
 
 @dataclass(frozen=True)

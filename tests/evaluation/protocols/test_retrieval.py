@@ -6,7 +6,8 @@ import pytest
 from clipsieve.evaluation.datasets.read import read_task
 from clipsieve.evaluation.datasets.task import RetrievalTask
 from clipsieve.evaluation.protocols.retrieval import best_own_ranks, evaluate, own_ranks, retrieval_metrics
-from clipsieve.schemas.tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS, check_columns
+from clipsieve.schemas.tables import check_columns
+from clipsieve.schemas.task_tables import RETRIEVAL_IMAGES, RETRIEVAL_TEXTS
 
 
 def recall_as_clip_benchmark(scores, is_own, k):

@@ -12,7 +12,8 @@ from clipsieve.evaluation.datasets.task import ClassificationTask
 from clipsieve.evaluation.protocols.classification import classification_metrics, classify
 from clipsieve.evaluation.protocols.prompts import class_prompts
 from clipsieve.evaluation.protocols.zero_shot import evaluate
-from clipsieve.schemas.tables import ZERO_SHOT_SAMPLES, check_columns
+from clipsieve.schemas.tables import check_columns
+from clipsieve.schemas.task_tables import ZERO_SHOT_SAMPLES
 
 NAMES = ("cat", "dog", "missile", "house", "missile", "tree")
 LABELS = [0, 1, 2, 3, 4, 5, 0, 1]

@@ -35,6 +35,7 @@ def raw_deflate(body):
         ("gzip", gzip.compress(BODY) + b"garbage after it"),
         ("gzip", gzip.compress(BODY)[:-8]),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time into its bytes
 )
 def test_what_is_packed_is_unpacked(coding, sent):
     assert decoded(sent, coding, MOST) == BODY

@@ -230,7 +230,7 @@ def with_text_uids(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table
     place = rows.schema.get_field_index(_UID.name)
     if place < 0 or (uids := uid_text(rows.column(place))) is rows.column(place):
         return rows
-    return rows.setcolumn(place, _UID.name, uids)
+    return rows.set_column(place, _UID.name, uids)
 
 
 def conform(data: pa.Table, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:

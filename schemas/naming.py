@@ -1,6 +1,6 @@
 """How the members of a tar are named: which sample one belongs to, and which part of it.
 
-clipsieve's own shards are read by `PLAIN`. Other tools name members otherwise, as webdataset allows:
+clipsieve's own shards are read by `split_plain`. Other tools name members otherwise, as webdataset allows:
 
     photos/Cat.v2.JPEG          sample photos/Cat.v2, its image
     photos/Cat.v2.caption.txt   of the same sample where captions are ``caption.txt``

@@ -72,7 +72,7 @@ def index_rows(shard: SourceShard, options: IndexOptions) -> tuple[pa.Table, Cou
     kept = {key: sample for key, sample in found.items() if sample is not None}
     rows = _listed(shard, set(found), kept)
     if rows is None:
-        rows = _described(shard, list(kept.values()), naming, options.uid)
+        rows = _described(shard, list(kept.values()), naming, options.uid, counts)
     places = [kept[key] for key in rows["key"].to_pylist()]
     columns = {
         "uid": _uids(shard, rows, options, counts),
@@ -113,12 +113,17 @@ def _listed(shard: SourceShard, keys: Set[str], kept: Mapping[str, FoundSample])
     return rows
 
 
-def _described(shard: SourceShard, kept: Sequence[FoundSample], naming: MemberNaming, uid: str) -> pa.Table:
-    """What the samples' own members say, as rows."""
+def _described(
+    shard: SourceShard, kept: Sequence[FoundSample], naming: MemberNaming, uid: str, counts: Counter[str]
+) -> pa.Table:
+    """What the samples' own members say, as rows; one whose json lacks the caption's field is counted instead."""
     reader, rows = RangeReader(), []
     for part in batched(kept, _SAMPLES_A_READ):
         places = [(shard.tar, sample.start, sample.end - sample.start) for sample in part]
         for sample in read_samples(places, reader, naming):
+            if "txt" not in sample.members:
+                counts["without_caption"] += 1
+                continue
             data = sample.members.get("json")
             said = json_of(data, f"{shard.tar}: sample {sample.key}") if data is not None else {}
             known = {name: said[name] for name, kind in _OF_JSON.items() if isinstance(said.get(name), kind)}

@@ -1,13 +1,14 @@
 """The rows of an index: of each sample of a tar its uid, its place and all that is known of it.
 
 What is known of a sample is its row in the Parquet next to the tar, as img2dataset and clipsieve write one; without
-such a file, its json and its caption, which are read from the tar.
+such a file, its json and its caption, which are read from the tar. A caption that only a json can hold is looked for
+there in either case.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -22,7 +23,7 @@ from clipsieve.schemas.naming import IMAGE_EXTENSIONS, MemberNaming, json_of
 from clipsieve.schemas.options import IndexOptions
 from clipsieve.schemas.outcomes import Status
 from clipsieve.schemas.ranges import RangeReader
-from clipsieve.schemas.samples import read_samples
+from clipsieve.schemas.samples import Sample, read_samples
 from clipsieve.schemas.streams import batched
 from clipsieve.schemas.tables import SHARDS
 from clipsieve.schemas.uid import UID_PATTERN, uid_of
@@ -71,7 +72,9 @@ def index_rows(shard: SourceShard, options: IndexOptions) -> tuple[pa.Table, Cou
         found[sample.key] = sample if has_image and has_caption else None
     kept = {key: sample for key, sample in found.items() if sample is not None}
     rows = _listed(shard, set(found), kept)
-    if rows is None:
+    if rows is not None:
+        rows = _captioned(shard, rows, kept, naming, counts)
+    else:
         rows = _described(shard, list(kept.values()), naming, options.uid, counts)
     places = [kept[key] for key in rows["key"].to_pylist()]
     columns = {
@@ -113,26 +116,44 @@ def _listed(shard: SourceShard, keys: Set[str], kept: Mapping[str, FoundSample])
     return rows
 
 
+def _captioned(
+    shard: SourceShard, rows: pa.Table, kept: Mapping[str, FoundSample], naming: MemberNaming, counts: Counter[str]
+) -> pa.Table:
+    """The rows less those whose json, where alone a reader of the tar would look for the caption, does not hold it."""
+    only_json = [sample for sample in kept.values() if set(sample.parts).isdisjoint(naming.captions)]
+    lacking = [sample.key for sample in _read(shard, only_json, naming) if not _has_caption(sample)]
+    counts["without_caption"] += len(lacking)
+    return rows.filter(pc.invert(pc.is_in(rows["key"], pa.array(lacking, rows["key"].type)))) if lacking else rows
+
+
 def _described(
     shard: SourceShard, kept: Sequence[FoundSample], naming: MemberNaming, uid: str, counts: Counter[str]
 ) -> pa.Table:
     """What the samples' own members say, as rows; one whose json lacks the caption's field is counted instead."""
-    reader, rows = RangeReader(), []
-    for part in batched(kept, _SAMPLES_A_READ):
-        places = [(shard.tar, sample.start, sample.end - sample.start) for sample in part]
-        for sample in read_samples(places, reader, naming):
-            if "txt" not in sample.members:
-                counts["without_caption"] += 1
-                continue
-            data = sample.members.get("json")
-            said = json_of(data, f"{shard.tar}: sample {sample.key}") if data is not None else {}
-            known = {name: said[name] for name, kind in _OF_JSON.items() if isinstance(said.get(name), kind)}
-            own = None if said.get(uid) is None else str(said[uid])
-            rows.append({"key": sample.key, "caption": sample.caption, uid: own} | known)
+    rows = []
+    for sample in _read(shard, kept, naming):
+        if not _has_caption(sample):
+            counts["without_caption"] += 1
+            continue
+        data = sample.members.get("json")
+        said = json_of(data, f"{shard.tar}: sample {sample.key}") if data is not None else {}
+        known = {name: said[name] for name, kind in _OF_JSON.items() if isinstance(said.get(name), kind)}
+        own = None if said.get(uid) is None else str(said[uid])
+        rows.append({"key": sample.key, "caption": sample.caption, uid: own} | known)
     fields = [SHARDS.schema.field(name) for name in ("key", "caption", *_OF_JSON)]
     table = pa.Table.from_pylist(rows, pa.schema([*fields, (uid, pa.string())]))
     unknown = {name for name in table.schema.names if table[name].null_count == len(table)}
     return table.drop_columns(sorted(unknown - {"key", "caption", "url"}))
+
+
+def _read(shard: SourceShard, found: Sequence[FoundSample], naming: MemberNaming) -> Iterator[Sample]:
+    reader = RangeReader()
+    for part in batched(found, _SAMPLES_A_READ):
+        yield from read_samples([(shard.tar, each.start, each.end - each.start) for each in part], reader, naming)
+
+
+def _has_caption(sample: Sample) -> bool:
+    return "txt" in sample.members
 
 
 def _uids(shard: SourceShard, rows: pa.Table, options: IndexOptions, counts: Counter[str]) -> pa.Array:

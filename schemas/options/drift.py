@@ -28,7 +28,7 @@ class DriftOptions(Options):
         "deviations (1.4826 times the median absolute deviation), where no embeddings are compared",
     )
     min_cosine: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.98,
+        0.983,
         description="least cosine of own and published embedding of an image that kept its size, 96 pixels or more",
     )
     min_copies: Annotated[int, Field(ge=2)] = Field(

@@ -281,10 +281,14 @@ def test_dedup_computes_the_hashes_that_an_index_lacks(tmp_path: Path) -> None:
         assert made.counts.shown[method] == 1
 
 
-def test_a_json_without_the_captions_field_is_no_caption(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_table", [False, True])
+def test_a_json_without_the_captions_field_is_no_caption(tmp_path: Path, has_table: bool) -> None:
     members = {**sample("a", 0, caption="", title="x"), **sample("b", 1, caption="", alt=None)}
     members |= {"c.jpg": picture(2), "c.json": b'{"alt": "a cat"}'}
     write_tar(tmp_path / "shards" / "0.tar", members.items())
+    if has_table:
+        rows = pa.table({"key": ["a", "b", "c"], "caption": ["x", "y", "a cat"]})
+        pq.write_table(rows, tmp_path / "shards" / "0.parquet")
     counts = index(tmp_path / "shards", tmp_path / "index", captions=("json:alt",))
     assert (counts["pairs"], counts["without_caption"]) == (1, 2)
     assert [(row["key"], row["caption"]) for row in rows_of(tmp_path / "index")] == [("c", "a cat")]

@@ -43,7 +43,7 @@ def _write_shard(folder: Path) -> SourceShard:
             described = {"key": key, "url": url, "caption": caption, "status": "success"}
             tar.write({"__key__": key, "jpg": os.urandom(size), "json": described, "txt": caption})
     pq.write_table(pa.table(rows | {"status": ["success"] * SAMPLES}), folder / "00000.parquet")
-    return SourceShard("00000", str(folder / "00000.tar"), str(folder / "00000.parquet"))
+    return SourceShard("00000", str(folder / "00000.tar"))
 
 
 def _clipsieve(shard: SourceShard, _: Path) -> int:

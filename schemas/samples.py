@@ -18,7 +18,11 @@ from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.naming import IMAGE_EXTENSIONS, MemberNaming, split_plain
 from clipsieve.schemas.ranges import Range, RangeReader
+from clipsieve.schemas.streams import batched
 from clipsieve.schemas.tar_members import Member, plain_members
+
+SAMPLES_A_READ = 64
+"""Requested of an object store at once by one thread."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,13 @@ def read_samples(places: Sequence[Range], reader: RangeReader, naming: MemberNam
     sample.
     """
     return [_only_sample(data, *place, naming) for place, data in zip(places, reader.read(places), strict=True)]
+
+
+def stream_samples(places: Iterable[Range], naming: MemberNaming | None = None) -> Iterator[Sample]:
+    """`read_samples`, `SAMPLES_A_READ` at a time."""
+    reader = RangeReader()
+    for part in batched(places, SAMPLES_A_READ):
+        yield from read_samples(part, reader, naming)
 
 
 def _only_sample(data: bytes, tar: str, start: int, size: int, naming: MemberNaming | None) -> Sample:

@@ -6,7 +6,7 @@ a pool that another tool wrote: there the tars stay where they are, and ``tars.j
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,6 +28,11 @@ class IndexedTars(BaseModel):
     naming: MemberNaming
     tars: dict[str, str]
     """By the shard's name, the path of its tar."""
+
+    @cached_property
+    def numbered(self) -> list[tuple[str, str]]:
+        """The name and the tar of each shard, in order."""
+        return list(self.tars.items())
 
 
 def list_shards(folder: str) -> list[str]:

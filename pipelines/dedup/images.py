@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,15 +14,19 @@ from clipsieve.pipelines.images.phash import perceptual_hash
 from clipsieve.pipelines.images.process import ProcessedImage, process_image
 from clipsieve.pipelines.score.embed import embed
 from clipsieve.pipelines.shards.rows import iter_shard_samples
+from clipsieve.pipelines.shards.scan import scan_samples
 from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.models import LoadedModel
+from clipsieve.schemas.naming import IMAGE_EXTENSIONS, MemberNaming
 from clipsieve.schemas.options import DownloadOptions
-from clipsieve.schemas.samples import Sample, iter_samples
+from clipsieve.schemas.samples import Sample, stream_samples
 from clipsieve.schemas.shards import tar_of
 
 _TASK_PREFIX, _TASK_SUFFIX = "wds_", "_test"
+TASK_NAMING = MemberNaming(captions=("cls", "txt"))
+"""How the tars of tasks name their members: in any way that webdataset allows."""
 _BATCH = 64
 
 
@@ -54,10 +58,10 @@ def hashes_path(scores: str, out: str) -> str:
     return files.join(out, files.name_of(scores).replace(".parquet", ".hashes"))
 
 
-def write_thumbnails(scores: str, shards: str, out: str) -> str:
+def write_thumbnails(scores: str, shards: str, out: str, hashes_too: bool) -> str:
     """Write the thumbnails of one score file's pairs, uint8[N, 32, 32, 3], as an npy of its name; returns its path.
 
-    Next to it, as an npy too, `HASHES`[N] of the stored images.
+    Next to it, with ``hashes_too``, as an npy too, `HASHES`[N] of the stored images.
     """
     target = files.join(out, files.name_of(scores).replace(".parquet", ".npy"))
     if files.exists(target):
@@ -74,11 +78,13 @@ def write_thumbnails(scores: str, shards: str, out: str) -> str:
             if row is not None:
                 pixels = np.asarray(decode_sample(sample, tar))
                 thumbnails[row] = thumbnail_of(pixels)
-                hashes[row] = hashlib.sha256(sample.image).digest()[:16], int(perceptual_hash(pixels), 16)
+                if hashes_too:
+                    hashes[row] = hashlib.sha256(sample.image).digest()[:16], int(perceptual_hash(pixels), 16)
     if places:
         shard, key = next(iter(places))
         raise InputError(f"{scores}: {len(places)} samples are not in {shards}, the first {shard}/{key}")
-    for path, content in ((hashes_path(scores, out), hashes), (target, thumbnails)):
+    made = {hashes_path(scores, out): hashes} if hashes_too else {}
+    for path, content in (made | {target: thumbnails}).items():  # the thumbnails last: they say that all is there
         with files.atomic_write(path) as stream:
             np.save(stream, content)
     return target
@@ -92,7 +98,7 @@ def read_task_images(tasks: str, reference: LoadedModel | None) -> TaskImages:
     names, digests, hashes, thumbnails, places, embeddings = [], [], [], [], [], []
     tars = list(_task_tars(tasks))
     for number, (task, tar) in enumerate(tars):
-        for sample in iter_samples(tar):
+        for sample in _task_samples(tar):
             stored, phash = as_stored(sample, tar)
             names.append(f"{task}:{sample.key}")
             digests.append(hashlib.sha256(sample.image).digest()[:16])
@@ -100,7 +106,7 @@ def read_task_images(tasks: str, reference: LoadedModel | None) -> TaskImages:
             thumbnails.append(thumbnail_of(np.asarray(decode_sample(stored, tar))))
             places.append((number, sample.offset, sample.size))
         if reference:
-            batches = embed(iter_samples(tar), [reference], tar, _BATCH, 1)
+            batches = embed(_task_samples(tar), [reference], tar, _BATCH, 1)
             embeddings += [batch.by_reference[0].image.astype(np.float16) for batch in batches]
     return TaskImages(
         names,
@@ -111,6 +117,16 @@ def read_task_images(tasks: str, reference: LoadedModel | None) -> TaskImages:
         np.array(places, np.int64),
         np.concatenate(embeddings) if reference else None,
     )
+
+
+def _task_samples(tar: str) -> Iterator[Sample]:
+    """The tar's samples that have an image, with their places there."""
+    found = [
+        sample for sample in scan_samples(tar, TASK_NAMING) if not sample.parts.keys().isdisjoint(IMAGE_EXTENSIONS)
+    ]
+    samples = stream_samples(((tar, sample.start, sample.end - sample.start) for sample in found), TASK_NAMING)
+    for place, sample in zip(found, samples, strict=True):
+        yield replace(sample, offset=place.start, size=place.end - place.start)
 
 
 def as_stored(sample: Sample, tar: str) -> tuple[Sample, str]:

@@ -73,7 +73,7 @@ def run(
         ):
             hashes_too = lacks_hashes(paths[0], shards, options.methods)
             if "thumbnail" in options.methods or hashes_too:
-                _make_thumbnails(paths, shards, thumbnails, beam_args)
+                _make_thumbnails(paths, shards, thumbnails, hashes_too, beam_args)
             ranked = _rank(paths, shards, scores, options, tasks, thumbnails if hashes_too else None)
             methods, finders = zip(*find_by(options, ranked, paths, thumbnails, Path(scratch)), strict=True)
             kept = keep_best(ranked.fixed + len(ranked.pairs), finders, ranked.fixed)
@@ -84,9 +84,10 @@ def run(
         return manifest.finish(out, opened, counts, folder_digest(parts))
 
 
-def _make_thumbnails(paths: list[str], shards: str, folder: str, beam_args: Sequence[str]) -> None:
+def _make_thumbnails(paths: list[str], shards: str, folder: str, hashes_too: bool, beam_args: Sequence[str]) -> None:
     def build(pipeline: beam.Pipeline) -> None:
-        pipeline | "Score files" >> beam.Create(paths) | "Thumbnails" >> beam.Map(write_thumbnails, shards, folder)
+        files_of = pipeline | "Score files" >> beam.Create(paths)
+        files_of | "Thumbnails" >> beam.Map(write_thumbnails, shards, folder, hashes_too)
 
     with progress("dedup (thumbnails)", len(paths), lambda: Reading(len(files.list_files(folder, ".npy")))):
         with tables.open_parquet(paths[0]) as first:

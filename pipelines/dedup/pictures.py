@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from clipsieve.pipelines.dedup.images import as_stored
+from clipsieve.pipelines.dedup.images import TASK_NAMING, as_stored
 from clipsieve.pipelines.dedup.same import Picture, are_same, picture_of
 from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.naming import MemberNaming
@@ -60,7 +60,7 @@ class SamePictures:
         tar, offset, size = self._places[row].tolist()
         path = self._tars[tar]
         is_task = row < self._fixed
-        (sample,) = read_samples([(path, offset, size)], self._ranges, None if is_task else self._naming)
+        (sample,) = read_samples([(path, offset, size)], self._ranges, TASK_NAMING if is_task else self._naming)
         if is_task:
             sample, _ = as_stored(sample, path)
         return picture_of(np.asarray(decode_sample(sample, path)))

@@ -20,7 +20,11 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from clipsieve.pipelines.download.duplicates import (
+from clipsieve.pipelines.download.report import JobStoppedError, ShardTally, report_shard
+from clipsieve.pipelines.download.shard import ShardJob, download_shard
+from clipsieve.pipelines.download.worker import process_worker, return_freed_memory
+from clipsieve.pipelines.engine import runner
+from clipsieve.pipelines.pairs.duplicates import (
     BUCKET_ROWS,
     bucket_count,
     find_duplicates,
@@ -29,10 +33,6 @@ from clipsieve.pipelines.download.duplicates import (
     repeats_in,
     split_buckets,
 )
-from clipsieve.pipelines.download.report import JobStoppedError, ShardTally, report_shard
-from clipsieve.pipelines.download.shard import ShardJob, download_shard
-from clipsieve.pipelines.download.worker import process_worker, return_freed_memory
-from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.pairs.plan import ShardPlan, plan_shards
 from clipsieve.pipelines.pairs.table import Columns, PairsTable, iter_rows
 from clipsieve.schemas.threads import Future

@@ -75,6 +75,6 @@ def within_budget(
     if share > max_failure_share:
         raise BudgetError(
             f"{counts.failed} of {counts.distinct} pairs failed ({share:.1%}), "
-            f"more than `max_failure_share` {max_failure_share} allows; what was downloaded is kept"
+            f"more than `max_failure_share` {max_failure_share} allows; the others are kept"
         )
     return done

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton
 
-from clipsieve.pipelines.download.duplicates import bucket_count, split_buckets
 from clipsieve.pipelines.filters.columns import PairColumns, Rows
+from clipsieve.pipelines.pairs.duplicates import bucket_count, split_buckets
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.text_buffers import text_bytes
 

@@ -18,11 +18,11 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from clipsieve.pipelines.download.duplicates import bucket_count, find_duplicates, pack_records, split_buckets
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, read_parts
 from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.index.rows import COLUMNS, SourceShard, index_rows
+from clipsieve.pipelines.pairs.duplicates import bucket_count, find_duplicates, pack_records, split_buckets
 from clipsieve.schemas import files, manifest, strict_json, tables
 from clipsieve.schemas.counts import IndexCounts
 from clipsieve.schemas.errors import InputError
@@ -30,7 +30,7 @@ from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.naming import MemberNaming
 from clipsieve.schemas.options import IndexOptions
-from clipsieve.schemas.shards import STATS_SUFFIX, TARS_NAME, IndexedTars
+from clipsieve.schemas.shards import STATS_SUFFIX, TARS_NAME, IndexedTars, tars_of
 from clipsieve.schemas.uid import uid_bytes
 
 SHARDS_PER_WORKER = 8
@@ -55,11 +55,12 @@ def run(shards: Sequence[str], out: str, options: IndexOptions, beam_args: Seque
             return opened
         tars = IndexedTars(naming=MemberNaming(captions=options.captions), tars={each.name: each.tar for each in found})
         files.write_if_changed(files.join(out, TARS_NAME), tars.model_dump_json(indent=1).encode() + b"\n")
+        tars_of.cache_clear()
         with (
             files.without_leftovers(out),
             progress("index (shards)", len(found), lambda: Reading(len(files.list_files(out, STATS_SUFFIX)))),
         ):
-            runner.run_job(_build(found, out, options), -(-len(found) // SHARDS_PER_WORKER), beam_args)
+            runner.run_job(_build(len(found), out, options), -(-len(found) // SHARDS_PER_WORKER), beam_args)
         return _finish(out, opened, unfinished)
 
 
@@ -71,35 +72,32 @@ def _find_tars(folders: Sequence[str]) -> tuple[list[SourceShard], int]:
     """The tars to index, in order, and how many are left out."""
     found, unfinished = [], 0
     for number, folder in enumerate(folders):
-        tars = files.list_files(folder, ".tar")
-        if not tars:
+        paths = files.list_files(folder, "")
+        stems = {suffix: _stems(paths, suffix) for suffix in (".tar", STATS_SUFFIX, ".parquet")}
+        if not stems[".tar"]:
             raise InputError(f"{folder}: no tar in this folder")
-        stems = {suffix: _stems(folder, suffix) for suffix in (STATS_SUFFIX, ".parquet")}
         for suffix, named in stems.items():
-            if lost := sorted(named - _stems(folder, ".tar")):
+            if lost := sorted(named.keys() - stems[".tar"].keys()):
                 raise InputError(f"{folder}: the tar of {lost[0]}{suffix} is missing; restore it, or remove that file")
-        for tar in tars:
-            name = files.name_of(tar).removesuffix(".tar")
+        for name, tar in stems[".tar"].items():
             if stems[STATS_SUFFIX] and name not in stems[STATS_SUFFIX]:
                 unfinished += 1
                 continue
-            table = files.join(folder, f"{name}.parquet") if name in stems[".parquet"] else None
-            found.append(SourceShard(f"{number}-{name}" if len(folders) > 1 else name, files.absolute(tar), table))
+            found.append(SourceShard(f"{number}-{name}" if len(folders) > 1 else name, files.absolute(tar)))
     return found, unfinished
 
 
-def _stems(folder: str, suffix: str) -> set[str]:
-    return {files.name_of(path).removesuffix(suffix) for path in files.list_files(folder, suffix)}
+def _stems(paths: Sequence[str], suffix: str) -> dict[str, str]:
+    """The paths that end in ``suffix``, by their names without it, in order."""
+    return {files.name_of(path).removesuffix(suffix): path for path in paths if path.endswith(suffix)}
 
 
-def _build(found: list[SourceShard], out: str, options: IndexOptions) -> Callable[[beam.Pipeline], None]:
-    buckets = bucket_count(len(found) * _USUAL_ROWS)
+def _build(shards: int, out: str, options: IndexOptions) -> Callable[[beam.Pipeline], None]:
+    buckets = bucket_count(shards * _USUAL_ROWS)
 
     def build(pipeline: beam.Pipeline) -> None:
-        numbers = pipeline | "Shards" >> beam.Create(list(range(len(found))))
-        scanned = numbers | "Scan" >> beam.ParDo(ScanShard(found, out, options, buckets)).with_outputs(
-            "uids", main="counts"
-        )
+        numbers = pipeline | "Shards" >> beam.Create(list(range(shards)))
+        scanned = numbers | "Scan" >> beam.ParDo(ScanShard(out, options, buckets)).with_outputs("uids", main="counts")
         repeats = (
             scanned.uids
             | "By uid" >> beam.GroupByKey()
@@ -108,11 +106,16 @@ def _build(found: list[SourceShard], out: str, options: IndexOptions) -> Callabl
         (
             {"counts": scanned.counts, "repeats": repeats}
             | "By shard" >> beam.CoGroupByKey()
-            | "Close" >> beam.MapTuple(lambda number, of: close_shard(found[number].name, out, **of))
+            | "Close" >> beam.MapTuple(lambda number, of: close_shard(_source(out, number).name, out, **of))
             | "List" >> ListParts(out)
         )
 
     return build
+
+
+def _source(out: str, number: int) -> SourceShard:
+    """Which shard has this number: the list is read by each worker, for a job's graph has no room for it."""
+    return SourceShard(*tars_of(out).numbered[number])
 
 
 class ScanShard(beam.DoFn):
@@ -121,11 +124,11 @@ class ScanShard(beam.DoFn):
     A shard that an earlier run closed is read back.
     """
 
-    def __init__(self, found: list[SourceShard], out: str, options: IndexOptions, buckets: int) -> None:
-        self.found, self.out, self.options, self.buckets = found, out, options, buckets
+    def __init__(self, out: str, options: IndexOptions, buckets: int) -> None:
+        self.out, self.options, self.buckets = out, options, buckets
 
     def process(self, number: int) -> Iterator[tuple[int, dict[str, int]] | beam.pvalue.TaggedOutput]:
-        shard = self.found[number]
+        shard = _source(self.out, number)
         path = files.join(self.out, f"{shard.name}.parquet")
         counts: Counter[str] = Counter()
         if not files.exists(files.join(self.out, f"{shard.name}{STATS_SUFFIX}")):

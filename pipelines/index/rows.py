@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipsieve.pipelines.index.scan import FoundSample, scan_samples
 from clipsieve.pipelines.pairs.table import CAPTION_NAMES, URL_NAMES, find_name
-from clipsieve.schemas import tables
+from clipsieve.pipelines.shards.scan import FoundSample, scan_samples
+from clipsieve.schemas import files, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.naming import IMAGE_EXTENSIONS, MemberNaming, json_of
 from clipsieve.schemas.options import IndexOptions
 from clipsieve.schemas.outcomes import Status
-from clipsieve.schemas.ranges import RangeReader
-from clipsieve.schemas.samples import Sample, read_samples
-from clipsieve.schemas.streams import batched
+from clipsieve.schemas.samples import Sample, stream_samples
 from clipsieve.schemas.tables import SHARDS
 from clipsieve.schemas.uid import UID_PATTERN, uid_of
 
@@ -40,7 +39,6 @@ _OF_JSON = {
     "sha256": str,
 }
 """Columns of the shards table that a json member may say, and what each is there."""
-_SAMPLES_A_READ = 64
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,12 @@ class SourceShard:
     name: str
     """Of the shard in the index."""
     tar: str
-    table: str | None
-    """The Parquet next to it, where there is one."""
+
+    @cached_property
+    def table(self) -> str | None:
+        """The path of the Parquet next to it; None where there is none."""
+        path = self.tar.removesuffix(".tar") + ".parquet"
+        return path if files.exists(path) else None
 
 
 def index_rows(shard: SourceShard, options: IndexOptions) -> tuple[pa.Table, Counter[str]]:
@@ -147,9 +149,7 @@ def _described(
 
 
 def _read(shard: SourceShard, found: Sequence[FoundSample], naming: MemberNaming) -> Iterator[Sample]:
-    reader = RangeReader()
-    for part in batched(found, _SAMPLES_A_READ):
-        yield from read_samples([(shard.tar, each.start, each.end - each.start) for each in part], reader, naming)
+    return stream_samples(((shard.tar, each.start, each.end - each.start) for each in found), naming)
 
 
 def _has_caption(sample: Sample) -> bool:

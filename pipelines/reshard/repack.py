@@ -8,10 +8,7 @@ from clipsieve.pipelines.reshard.copies import Ranges
 from clipsieve.pipelines.shards.tars import TarWriter
 from clipsieve.schemas import files
 from clipsieve.schemas.naming import MemberNaming
-from clipsieve.schemas.ranges import RangeReader
-from clipsieve.schemas.samples import read_samples
-
-_SAMPLES_A_READ = 64
+from clipsieve.schemas.samples import stream_samples
 
 
 def repack_samples(ranges: Ranges, naming: MemberNaming, tar: str) -> tuple[str, np.ndarray, np.ndarray]:
@@ -19,13 +16,11 @@ def repack_samples(ranges: Ranges, naming: MemberNaming, tar: str) -> tuple[str,
 
     Raises InputError where a range is not that of one sample.
     """
-    reader, places = RangeReader(), np.zeros((len(ranges.keys), 2), np.int64)
+    places = np.zeros((len(ranges.keys), 2), np.int64)
     with files.atomic_write(tar) as stream:
         writer = TarWriter(stream)
-        for first in range(0, len(places), _SAMPLES_A_READ):
-            part = ranges[first : first + _SAMPLES_A_READ]
-            for row, sample in enumerate(read_samples(part.places, reader, naming), first):
-                # webdataset's writer, which is img2dataset's, sorts members by name.
-                places[row] = writer.write(ranges.new_keys[row], dict(sorted(sample.members.items())))
+        for row, sample in enumerate(stream_samples(ranges.places, naming)):
+            # webdataset's writer, which is img2dataset's, sorts members by name.
+            places[row] = writer.write(ranges.new_keys[row], dict(sorted(sample.members.items())))
         digest = writer.close()
     return digest, places[:, 0], places[:, 1]

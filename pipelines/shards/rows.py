@@ -12,13 +12,11 @@ import pyarrow.compute as pc
 from clipsieve.schemas import files, samples, tables
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.outcomes import Status
-from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import Sample
 from clipsieve.schemas.shards import naming_of, tar_of
 from clipsieve.schemas.uid import UID_PATTERN, uid_of
 
 _PLACE = ("tar_offset", "tar_size")
-_SAMPLES_A_READ = 64
 _FROM_TAR = pa.schema(
     [(name, pa.string()) for name in ("uid", "key", "caption", "url")]
     + [("tar_offset", pa.int64()), ("tar_size", pa.int64())]
@@ -79,10 +77,9 @@ def iter_shard_samples(folder: str, shard: str) -> Iterator[Sample]:
     if naming is None:
         yield from samples.iter_samples(path)
         return
-    rows, reader = read_rows(folder, shard), RangeReader()
-    places = [(path, *place) for place in zip(*(rows[name].to_pylist() for name in _PLACE), strict=True)]
-    for first in range(0, len(places), _SAMPLES_A_READ):
-        yield from samples.read_samples(places[first : first + _SAMPLES_A_READ], reader, naming)
+    rows = read_rows(folder, shard)
+    places = zip(*(rows[name].to_pylist() for name in _PLACE), strict=True)
+    yield from samples.stream_samples(((path, *place) for place in places), naming)
 
 
 def _rows_of_tar(path: str) -> Iterator[dict[str, Any]]:

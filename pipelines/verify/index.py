@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pyarrow.compute as pc
 
-from clipsieve.pipelines.index.scan import scan_samples
+from clipsieve.pipelines.shards.scan import scan_samples
 from clipsieve.pipelines.verify.checks import Check, expect, expect_parts, finished_manifest
 from clipsieve.pipelines.verify.shards import expect_unique
 from clipsieve.schemas import files, tables

@@ -94,18 +94,19 @@ def test_the_best_scored_of_each_picture_is_kept(planted, command):
     assert found.keys() == {"again", "recompressed", "whole"}, "white is not red"
 
 
-def test_images_of_a_task_are_kept_out(planted, command, write_task):
-    write_task(planted / "tasks" / "wds_shapes" / "test", _jpeg(_picture(3)))
+@pytest.mark.parametrize(("name", "key"), [("s0.jpg", "s0"), ("Cats/Tabby.v2.JPEG", "Cats/Tabby.v2")])
+def test_images_of_a_task_are_kept_out(planted, command, write_task, name, key):
+    write_task(planted / "tasks" / "wds_shapes" / "test", name, _jpeg(_picture(3)))
     found = _run(command, planted, planted / "dedup", "--tasks", planted / "tasks")
-    assert found["of a task"][0] == "shapes:s0"
+    assert found["of a task"][0] == f"shapes:{key}"
 
 
 @pytest.fixture
 def write_task():
-    def write(folder, image):
+    def write(folder, name, image):
         folder.mkdir(parents=True)
         with tarfile.open(folder / "0.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-            member = tarfile.TarInfo("s0.jpg")
+            member = tarfile.TarInfo(name)
             member.size = len(image)
             tar.addfile(member, io.BytesIO(image))
 

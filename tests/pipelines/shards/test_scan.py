@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.index.scan import scan_samples
+from clipsieve.pipelines.shards.scan import scan_samples
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.naming import MemberNaming
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.download.duplicates import (
+from clipsieve.pipelines.pairs.duplicates import (
     BUCKET_ROWS,
     bucket_count,
     find_duplicates,

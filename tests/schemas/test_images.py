@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipsieve.schemas import images
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import MAX_PIXELS, SHARD_FORMATS, TASK_FORMATS, decode_image, decode_sample
 from clipsieve.schemas.samples import Sample
@@ -148,6 +149,15 @@ def test_pixels_are_counted_before_they_are_decoded(
     assert "x 13378 pixels, more than 178,956,970" in over if limit is None else "exceeds limit of 178956970" in over
     if form in ("JPEG", "PNG", "WEBP"):
         assert "pixels" not in refusal(too_large(form, 300))
+
+
+def test_as_many_pixels_as_the_cap_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encoded("PNG")
+    width, height = decode_image(whole, "a.png").size
+    monkeypatch.setattr(images, "MAX_PIXELS", width * height)
+    assert decode_image(whole, "a.png").size == (width, height)
+    monkeypatch.setattr(images, "MAX_PIXELS", width * height - 1)
+    assert f"{width} x {height} pixels, more than" in refusal(whole)
 
 
 def test_a_sample_without_an_image_is_named_with_its_tar() -> None:

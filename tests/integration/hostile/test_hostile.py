@@ -117,9 +117,9 @@ def test_what_may_pass_is_asked_for_again_and_nothing_else(download: Download) -
     attempts = {name: download.rows[name]["attempts"] for name in PAGES.keys() - SHARED_PAGES}
     for name, count in attempts.items():
         # A connection that breaks before the answer is made once more by the HTTP client itself.
-        assert count <= visits[name] <= 2 * count, name
-    # A busy machine may break one; a dead worker's shard would come again as a whole.
-    assert sum(visits[name] > count for name, count in attempts.items() if name not in RESETS) <= MOST_BROKEN
+        assert 1 <= visits[name] <= 2 * count, name
+    # A busy machine may break one, or time out before it is made; a dead worker's shard would come again as a whole.
+    assert sum(visits[name] != count for name, count in attempts.items() if name not in RESETS) <= MOST_BROKEN
     passing = {name for name in attempts if download.rows[name]["error_class"] in ("timeout", "connection_error")}
     assert passing > {*SLOW, *RESETS} - {name for name, page in PAGES.items() if len(page.ends) > 1}
     assert {attempts[name] for name in passing} == {ATTEMPTS}

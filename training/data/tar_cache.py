@@ -1,0 +1,111 @@
+"""Whole tars of an object store on the local disk, for an order of windows: fetched ahead, once a node, then removed.
+
+    positions      … window 3 ………………… | window 4 ……………………
+    on the disk    3, and 4 comes        | 4, and 5 comes; 3 goes some steps later
+
+What is fetched and removed when changes no sample: a tar that is not there is fetched by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from clipsieve.schemas import files
+from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.lock import in_turn
+from clipsieve.schemas.ranges import Range
+from clipsieve.schemas.threads import open_pool
+from clipsieve.training.data.epochs import Window
+from clipsieve.training.data.order import SampleOrder
+
+_FETCHED_AT_ONCE = 8
+_STEPS_BEHIND = 16
+"""How many steps a node's slowest reader may be behind its fastest and find its tars without fetching them again."""
+
+
+class TarCache:
+    """Reads byte ranges of tars through copies in a local folder. Safe to call from several processes and threads."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes]:
+        """As `RangeReader.read`."""
+        return [self._read(*place) for place in ranges]
+
+    def fetch(self, tar: str) -> Path:
+        """Where the copy of a tar is; makes it first, unless another does: then waits for it."""
+        path = self._path(tar)
+        if path.exists():
+            return path
+        with in_turn(_lock_of(path)):
+            if not path.exists():
+                fs, inner = files.filesystem(tar)
+                partial = path.with_name(f"{path.name}.part")
+                try:
+                    fs.get_file(inner, str(partial))
+                except FileNotFoundError as error:
+                    raise InputError(f"{tar}: no such file") from error
+                partial.replace(path)
+        return path
+
+    def drop(self, tars: Iterable[str]) -> None:
+        """Remove the copies of these tars."""
+        for path in map(self._path, tars):
+            path.unlink(missing_ok=True)
+            Path(_lock_of(path)).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the folder."""
+        files.remove(str(self._folder))
+
+    def _read(self, tar: str, start: int, size: int) -> bytes:
+        while True:
+            # No handle stays open: the disk would keep a removed copy for it.
+            with suppress(FileNotFoundError), self.fetch(tar).open("rb", buffering=0) as file:
+                return os.pread(file.fileno(), size, start)
+
+    def _path(self, tar: str) -> Path:
+        return self._folder / f"{files.sha256_text(tar)[:16]}-{files.name_of(tar)}"
+
+
+class TarsAhead:
+    """Keeps the tars of the windows that are read, and of those that follow, in a `TarCache`."""
+
+    def __init__(self, order: SampleOrder, cache: TarCache) -> None:
+        self._order, self._cache = order, cache
+        self._pool = open_pool(_FETCHED_AT_ONCE, "tars ahead")
+        self._held: dict[tuple[int, int, int], Window] = {}
+        self._recent: deque[set[tuple[int, int, int]]] = deque(maxlen=_STEPS_BEHIND)
+
+    def __enter__(self) -> TarsAhead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def move(self, positions: range) -> None:
+        """Have a step's positions, and what follows them, at hand soon; drop what steps long before needed."""
+        windows = self._order.windows(positions.start, positions.stop)
+        self._recent.append({window.key for window in windows})
+        for window in windows:
+            if window.key not in self._held:
+                self._held[window.key] = window
+                for tar in self._tars(window):
+                    self._pool.submit(self._cache.fetch, tar)  # what fails is told to whoever reads it
+        needed = set().union(*self._recent)
+        old = [self._held.pop(key) for key in list(self._held) if key not in needed]
+        if old:
+            kept = {tar for window in self._held.values() for tar in self._tars(window)}
+            self._cache.drop(tar for window in old for tar in self._tars(window) if tar not in kept)
+
+    def _tars(self, window: Window) -> list[str]:
+        return [self._order.plan.tars[shard] for shard in window.shards.tolist()]
+
+
+def _lock_of(path: Path) -> str:
+    return f"{path}.lock"

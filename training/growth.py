@@ -20,13 +20,13 @@ def lost_pairs(
 
     Of a longer opt-out list nothing but its digest is known; as a plan is never given back what it lost, any list does.
     """
-    wanted = now | subset_digests(subsets)
+    wanted = {**now, **subset_digests(subsets)}
     states = {"shards": _states(read_manifest(shards))} | {
         f"subset {subset.name}": _file_states(str(subset.path)) for subset in subsets
     }
     return {
         name: [before.get(name)]
-        for name in {*before, *wanted}
+        for name in sorted({*before, *wanted})
         if before.get(name) != wanted.get(name)
         and (before.get(name) in states.get(name, ()) or (name == INPUT_NAME and name in wanted))
     }

@@ -96,12 +96,17 @@ class TarsAhead:
             if window.key not in self._held:
                 self._held[window.key] = window
                 for tar in self._tars(window):
-                    self._pool.submit(self._cache.fetch, tar)  # what fails is told to whoever reads it
+                    self._pool.submit(self._fetch, window.key, tar)
         needed = set().union(*self._recent)
         old = [self._held.pop(key) for key in list(self._held) if key not in needed]
         if old:
             kept = {tar for window in self._held.values() for tar in self._tars(window)}
             self._cache.drop(tar for window in old for tar in self._tars(window) if tar not in kept)
+
+    def _fetch(self, key: tuple[int, int, int], tar: str) -> None:
+        """In a thread; what fails is told to whoever reads the tar."""
+        if key in self._held:
+            self._cache.fetch(tar)
 
     def _tars(self, window: Window) -> list[str]:
         return [self._order.plan.tars[shard] for shard in window.shards.tolist()]

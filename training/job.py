@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,24 +100,23 @@ def make_job(
 ) -> Job:
     """Raises InputError for too few samples or steps, for a batch that the processes cannot share, for tars that are
     missing, and where ``given_plan``, a folder, is not of these shards and subsets."""
-    with _nothing_left_if_refused(out):
-        before, weights = last_origin(out), [subset.weight for subset in subsets]
-        plan = _plan(shards, subsets, out, options, opt_out, inputs, given_plan, before)
-        for line in cut_tars(plan):
-            if runtime.is_first:
-                say(line, is_error=True)
-        order = make_order(plan, weights, options.seed, options.batch_size, options.window_shards)
-        manifest = read_manifest(shards)
-        origin = RunOrigin(
-            recipe={**options.model_dump(mode="json", exclude=set(options.may_change)), "subset": mixture(subsets)},
-            inputs=inputs | subset_digests(subsets),
-            code=code_digest(),
-            data=manifest.model_dump(mode="json") if manifest else None,
-            plan=PlanMark(digest=plan.header.digest, samples=len(plan), gone=plan.header.gone),
-            lost_pairs=_all_lost(before, inputs, shards, subsets),
-        )
-        job = Job(options, tower, order, out, runtime, origin)
-        _check(job, shards)
+    before, weights = last_origin(out), [subset.weight for subset in subsets]
+    plan = _plan(shards, subsets, out, options, opt_out, inputs, given_plan, before)
+    for line in cut_tars(plan):
+        if runtime.is_first:
+            say(line, is_error=True)
+    order = make_order(plan, weights, options.seed, options.batch_size, options.window_shards)
+    manifest = read_manifest(shards)
+    origin = RunOrigin(
+        recipe={**options.model_dump(mode="json", exclude=set(options.may_change)), "subset": mixture(subsets)},
+        inputs=inputs | subset_digests(subsets),
+        code=code_digest(),
+        data=manifest.model_dump(mode="json") if manifest else None,
+        plan=PlanMark(digest=plan.header.digest, samples=len(plan), gone=plan.header.gone),
+        lost_pairs=_all_lost(before, inputs, shards, subsets),
+    )
+    job = Job(options, tower, order, out, runtime, origin)
+    _check(job, shards)
     return job
 
 
@@ -188,7 +187,7 @@ def _all_lost(
 
 
 @contextmanager
-def _nothing_left_if_refused(out: str) -> Iterator[None]:
+def nothing_left_if_refused(out: str) -> Iterator[None]:
     """Remove the plan of a run that is refused before it has begun, and its folder if it was made for that."""
     is_new = not files.exists(out)
     try:
@@ -197,7 +196,8 @@ def _nothing_left_if_refused(out: str) -> Iterator[None]:
         if read_manifest(out) is None:
             drop_plan(plans_of(out))
             if is_new:
-                files.remove(out)
+                with suppress(OSError):  # in an object store there is no folder to remove
+                    Path(out).rmdir()
         raise
 
 

@@ -21,7 +21,7 @@ from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader, load_batches
 from clipsieve.training.export import export_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
-from clipsieve.training.job import Job, inputs_of, lost_since_begun, make_job, parse_subset
+from clipsieve.training.job import Job, inputs_of, lost_since_begun, make_job, nothing_left_if_refused, parse_subset
 from clipsieve.training.log import Measure, StepValues, TrainLog
 from clipsieve.training.optimizers import make_optimizer, schedule
 from clipsieve.training.runtime import start_runtime, stop_requests
@@ -60,11 +60,12 @@ def run(
     if read_manifest(out) and (manifest := begin(out, options, inputs, lost, chosen)).complete:
         return manifest
     with start_runtime(options.collective_timeout) as runtime:
-        job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime, plan)
-        torch.manual_seed(options.seed)
-        strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)
-        trained = distribute(strategy.train(), options, runtime)
-        optimizer = make_optimizer(strategy, options)
+        with nothing_left_if_refused(out):
+            job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime, plan)
+            torch.manual_seed(options.seed)
+            strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)
+            trained = distribute(strategy.train(), options, runtime)
+            optimizer = make_optimizer(strategy, options)
         with only_writer(out) if runtime.is_first else nullcontext():
             if runtime.is_first:
                 begin(out, options, inputs, lost, chosen)

@@ -111,12 +111,21 @@ def test_a_run_takes_the_plan_that_it_is_given_and_no_other(shards, rows, option
     assert not (tmp_path / "other").exists()
 
 
-def test_a_plan_of_other_samples_is_refused_at_a_checkpoint(shards, options, stopped, tmp_path):
-    """As where the run's plan is gone and the folder of shards, whose digest says nothing of it, is another."""
-    out = str(tmp_path / "model")
+def test_a_run_whose_plan_is_gone_makes_it_again_and_is_refused_where_it_is_another(
+    shards, rows, options, stopped, tmp_path
+):
+    out, plan, listed = str(tmp_path / "model"), str(tmp_path / "plan"), tmp_path / "wishes.txt"
+    digest = run(shards, (), str(tmp_path / "whole"), options).digest
+    planning.run(shards, (), plan, PlanOptions())
+    listed.write_text(f"{rows[0]['uid']}\n")
     stopped(shards, (), out, options)
-    shutil.rmtree(Path(out, "plan"))
-    assert run(shards, (), out, options).complete  # the plan is made again as it was
+    copy = shutil.copytree(out, tmp_path / "copy")
+    for folder in (out, copy):
+        shutil.rmtree(Path(folder, "plan"))
+    assert run(shards, (), out, options).digest == digest
+    with pytest.raises(InputError, match="made with another plan, of 46 samples, now of 45: .* give the run's own by"):
+        run(shards, (), str(copy), options, str(listed))
+    assert run(shards, (), str(copy), options, str(listed), plan).counts.shown["removed"] == 1
 
 
 def test_windows_train_as_their_order_says_whatever_the_workers(shards, options, stopped, tmp_path):

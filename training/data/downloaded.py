@@ -14,7 +14,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import as_strings
 from clipsieve.schemas.opt_out import OptOut
 from clipsieve.schemas.outcomes import Status
-from clipsieve.schemas.tables import SHARDS, open_parquet, read_table
+from clipsieve.schemas.tables import SHARDS, check_columns, conform, open_parquet
 from clipsieve.schemas.uid import uid_bytes
 from clipsieve.training.data.plan_file import ROW
 
@@ -45,16 +45,23 @@ class Downloaded:
 
 def read_downloaded(path: str, opt_out: OptOut) -> Downloaded:
     """Read the table at ``path``. Raises InputError where it does not say where a sample is, or no tar can have one."""
-    names = _names_in(path)
-    judged = [name for name in opt_out.columns if name in names]
-    table = read_table(path, SHARDS, (*_COLUMNS, *judged))
+    if not files.exists(path):
+        raise _without_places(path)
+    with open_parquet(path) as parquet:
+        names = parquet.schema_arrow.names
+        if not {"uid", "tar_offset", "tar_size"} <= set(names):
+            raise _without_places(path)
+        columns = [*_COLUMNS, *(name for name in opt_out.columns if name in names)]
+        check_columns(parquet.schema_arrow, SHARDS, path, columns)
+        table = conform(parquet.read(columns, use_threads=False), SHARDS, path, columns)
     table = table.filter(pc.equal(table["status"], Status.SUCCESS.value))
     if table["tar_offset"].null_count or table["tar_size"].null_count:
         raise InputError(f"{path}: a downloaded row lacks its tar_offset or tar_size; verify the shards")
     places = np.zeros(len(table), ROW)
     for name, column, least in (("start", "tar_offset", 0), ("blocks", "tar_size", 1)):
         places[name] = _blocks(table[column].to_numpy(), least, f"{path}: {column}")
-    return Downloaded(_uid_strings(table["uid"], path), places, opt_out.forbids_rows(table, path))
+    is_listed = opt_out.forbids_rows(table, path) if opt_out.path else np.zeros(len(table), bool)
+    return Downloaded(_uid_strings(table["uid"], path), places, is_listed)
 
 
 def _blocks(values: np.ndarray, least: int, where: str) -> np.ndarray:
@@ -65,18 +72,11 @@ def _blocks(values: np.ndarray, least: int, where: str) -> np.ndarray:
     return blocks
 
 
-def _names_in(path: str) -> list[str]:
-    """The columns of a shard's table. Raises InputError where they do not say where its samples are."""
-    names = []
-    if files.exists(path):
-        with open_parquet(path) as parquet:
-            names = parquet.schema_arrow.names
-    if not {"uid", "tar_offset", "tar_size"} <= set(names):
-        raise InputError(
-            f"{path}: does not say where the samples are; of another tool's shards, train on an index "
-            "(`clipsieve index`), or on a copy (`clipsieve reshard`)"
-        )
-    return names
+def _without_places(path: str) -> InputError:
+    return InputError(
+        f"{path}: does not say where the samples are; of another tool's shards, train on an index "
+        "(`clipsieve index`), or on a copy (`clipsieve reshard`)"
+    )
 
 
 def _uid_strings(uids: pa.ChunkedArray, path: str) -> np.ndarray:

@@ -24,7 +24,7 @@ from clipsieve.schemas.counts import Counts, DownloadCounts, IndexCounts, Reshar
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import input_digest, read_manifest
-from clipsieve.schemas.members import WeightedMembers, as_raw
+from clipsieve.schemas.members import WeightedMembers
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import PlanOptions
 from clipsieve.schemas.progress import Reading, progress
@@ -47,7 +47,7 @@ from clipsieve.training.data.plan_file import (
     open_plan,
     read_header,
 )
-from clipsieve.training.data.spill import SortedRows, sort_by_uid
+from clipsieve.training.data.spill import SortedRows, uid_order
 
 _SAMPLED_SHARDS = 64
 
@@ -184,16 +184,18 @@ class _Tables:
 
     def _read(self, number: int) -> _Part:
         table = read_downloaded(self._path(number), self._listed)
-        rows = np.zeros(len(table), self.dtype)
-        rows["uid"], rows["row"] = table.uids, table.places
-        rows["row"]["shard"] = number
+        order = uid_order(table.uids)
+        uids, is_listed = table.uids[order], table.is_listed[order]
+        weights = np.zeros((len(order), len(self.subsets)), self.dtype["weight"].base)
         for subset, members in enumerate(self.subsets):
-            found = members.find(as_raw(table.uids))
-            rows["weight"][:, subset] = np.where(found >= 0, members.weights[found], 0)
-        is_kept = rows["weight"].any(axis=1) if self.subsets else np.ones(len(rows), bool)
-        opted_out = int(np.count_nonzero(is_kept & table.is_listed))
-        kept = sort_by_uid(rows[is_kept & ~table.is_listed])
-        return _Part(kept, len(rows), table.end, opted_out)
+            found = members.find_ascending(uids)
+            weights[:, subset] = np.where(found >= 0, members.weights[found], 0)
+        is_chosen = weights.any(axis=1) if self.subsets else np.ones(len(order), bool)
+        kept = np.flatnonzero(is_chosen & ~is_listed)
+        rows = np.empty(len(kept), self.dtype)
+        rows["uid"], rows["row"], rows["weight"] = uids[kept], table.places[order[kept]], weights[kept]
+        rows["row"]["shard"] = number
+        return _Part(rows, len(order), table.end, int(np.count_nonzero(is_chosen & is_listed)))
 
     def _path(self, number: int) -> str:
         return files.join(self.shards, f"{self.names[number]}.parquet")

@@ -43,7 +43,7 @@ class SortedRows:
     def blocks(self) -> Generator[np.ndarray, None, None]:
         """All rows, sorted, in blocks; buckets are read and sorted by as many threads as there are cores."""
         if self._bounds is None:
-            sorted_blocks: Iterator[np.ndarray] = iter([sort_by_uid(self._taken())])
+            sorted_blocks: Iterator[np.ndarray] = iter([_sorted(self._taken())])
         else:
             self._spill()
             sorted_blocks = map_ahead(self._read, range(len(self._bounds) + 1), cores(), ahead=cores())
@@ -75,7 +75,7 @@ class SortedRows:
     def _read(self, bucket: int) -> np.ndarray:
         rows = np.fromfile(self._path(bucket), self._dtype)
         self._path(bucket).unlink()
-        return sort_by_uid(rows)
+        return _sorted(rows)
 
     def _path(self, bucket: int) -> Path:
         return self._folder / f"bucket-{bucket}"
@@ -87,10 +87,13 @@ class SortedRows:
             self.first_repeated = self.first_repeated or uid_strings(as_raw(uids[1:][is_repeated][:1]))[0]
 
 
-def sort_by_uid(rows: np.ndarray) -> np.ndarray:
-    """Structured rows in the order of their field ``uid``."""
-    upper = upper_half(rows["uid"])
+def uid_order(uids: np.ndarray) -> np.ndarray:
+    """int64[N]: the places of uids, bytes[N] of 16, in ascending order."""
+    upper = upper_half(uids)
     order = np.argsort(upper)
-    if (np.diff(upper[order]) == 0).any():
-        order = np.argsort(rows["uid"], kind="stable")
-    return rows[order]
+    ordered = upper[order]
+    return np.argsort(uids, kind="stable") if (ordered[1:] == ordered[:-1]).any() else order
+
+
+def _sorted(rows: np.ndarray) -> np.ndarray:
+    return rows[uid_order(rows["uid"])]

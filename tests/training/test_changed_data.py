@@ -123,7 +123,7 @@ def test_a_run_whose_plan_is_gone_makes_it_again_and_is_refused_where_it_is_anot
     for folder in (out, copy):
         shutil.rmtree(Path(folder, "plan"))
     assert run(shards, (), out, options).digest == digest
-    with pytest.raises(InputError, match="made with another plan, of 46 samples, now of 45: .* give the run's own by"):
+    with pytest.raises(InputError, match=r"made with another plan, of 46 samples, now of 45: .* give the run's own by"):
         run(shards, (), str(copy), options, str(listed))
     assert run(shards, (), str(copy), options, str(listed), plan).counts.shown["removed"] == 1
 

@@ -16,10 +16,11 @@ were read are the system's to keep or drop, one copy for all processes of a mach
 
 from __future__ import annotations
 
+import mmap
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,8 @@ ROW = np.dtype([("shard", "<u4"), ("start", "<u4"), ("blocks", "<u4")])
 """A sample's shard, by number, and its place in the tar, in blocks; of one that is gone, no blocks."""
 UID = np.dtype("S16")
 SPILL_NAME = "spill"
+_VALUES_HELD = 4096
+"""Each maps a page of 4 KiB, or up to 64 KiB where the neighbours are in the system's cache."""
 _COLUMN = re.compile(rf"{ROWS}|{UIDS}|{BOUNDS}|(members|weights)-\d+")
 
 
@@ -96,6 +99,8 @@ class SamplePlan:
     """By the shard's number, its path."""
     columns: Mapping[str, np.ndarray]
     """By the file's name, without suffix."""
+    _read: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
+    """How many values were read since the system was last told that it may have their pages back."""
 
     def __len__(self) -> int:
         return self.header.rows
@@ -123,7 +128,7 @@ class SamplePlan:
 
     def ranges(self, indices: Sequence[int] | np.ndarray) -> list[Range]:
         """The tar, first byte and size of each of these samples."""
-        rows = self.rows[np.asarray(indices, np.int64)]
+        rows = self._values(ROWS, indices)
         places = (rows[name].astype(np.int64).tolist() for name in ("shard", "start", "blocks"))
         return [
             (self.tars[shard], start * tarfile.BLOCKSIZE, blocks * tarfile.BLOCKSIZE)
@@ -132,13 +137,13 @@ class SamplePlan:
 
     def uids(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The uid of each of these samples."""
-        return uid_strings(as_raw(self.columns[UIDS][np.asarray(indices, np.int64)]))
+        return uid_strings(as_raw(self._values(UIDS, indices)))
 
     def is_gone(self, indices: np.ndarray) -> np.ndarray:
         """bool[n]: which of these samples are no longer there, though a run began with them."""
         if not self.header.gone:
             return np.zeros(len(indices), bool)
-        return self.rows["blocks"][indices] == 0
+        return self._values(ROWS, indices)["blocks"] == 0
 
     def count(self, subset: int) -> int:
         """How many members a subset has, by its number; without subsets all samples are the first one's."""
@@ -147,8 +152,8 @@ class SamplePlan:
 
     def members(self, subset: int, numbers: np.ndarray) -> np.ndarray:
         """The samples that are these members of a subset, which are in the samples' order; both int64[n]."""
-        column = self.columns.get(f"members-{subset}")
-        return numbers if column is None else column[numbers].astype(np.int64)
+        name = f"members-{subset}"
+        return self._values(name, numbers) if name in self.columns else numbers
 
     def weights(self, subset: int) -> np.ndarray | None:
         """uint[members]: how often an epoch of the subset has each of its members; None: once."""
@@ -159,6 +164,19 @@ class SamplePlan:
         column, bounds = self.columns.get(f"members-{subset}"), np.asarray(self.columns[BOUNDS])
         # Of the column's own type, or all of it would be converted.
         return bounds if column is None else np.searchsorted(column, bounds.astype(column.dtype))
+
+    def _values(self, name: str, places: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The values of a column at these places.
+
+        A page that a process has read counts as its own, though it is the system's cache, until the process lets it go.
+        """
+        values = self.columns[name][np.asarray(places, np.int64)]
+        self._read[0] += len(values)
+        if self._read[0] >= _VALUES_HELD:
+            self._read[0] = 0
+            for column in self.columns.values():
+                _advise(column, mmap.MADV_DONTNEED)
+        return values
 
     def __reduce__(self) -> tuple[Any, ...]:
         columns = {
@@ -205,6 +223,14 @@ def _mapped_plan(header: PlanHeader, tars: tuple[str, ...], columns: Mapping[str
 
 def _mapped(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        column = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: not a column of a plan ({error}); make the plan again") from error
+    _advise(column, mmap.MADV_RANDOM)  # or the system reads 128 KiB for each sample
+    return column
+
+
+def _advise(column: np.ndarray, advice: int) -> None:
+    """Tell the system how a mapped column is read; an array in memory is none."""
+    if isinstance(column.base, mmap.mmap):
+        column.base.madvise(advice)

@@ -40,7 +40,7 @@ ROWS, UIDS, BOUNDS = "rows", "uids", "bounds"
 ROW = np.dtype([("shard", "<u4"), ("start", "<u4"), ("blocks", "<u4")])
 """A sample's shard, by number, and its place in the tar, in blocks; of one that is gone, no blocks."""
 UID = np.dtype("S16")
-SPILL_NAME = "spill"
+SPILL_NAME = ".spill"
 _VALUES_HELD = 4096
 """Each maps a page of 4 KiB, or up to 64 KiB where the neighbours are in the system's cache."""
 _COLUMN = re.compile(rf"{ROWS}|{UIDS}|{BOUNDS}|(members|weights)-\d+")

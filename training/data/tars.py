@@ -17,9 +17,11 @@ def cut_tars(plan: SamplePlan) -> list[str]:
     missing, with their number. Folders are listed, whatever is in them, for that takes an object store one request a
     thousand files.
     """
-    folders = sorted({posixpath.dirname(tar) for tar in plan.tars})
-    sizes = {path: size for listed in map_ahead(_sizes, folders) for path, size in listed.items()}
-    lost = [tar for tar in plan.tars if tar not in sizes]
+    places = [posixpath.split(tar) for tar in plan.tars]
+    folders = sorted({folder for folder, _ in places})
+    sizes = dict(zip(folders, map_ahead(_sizes, folders), strict=True))
+    found = [sizes[folder].get(name) for folder, name in places]
+    lost = [tar for tar, size in zip(plan.tars, found, strict=True) if size is None]
     if lost:
         raise InputError(
             f"{lost[0]}: this tar of the plan is missing, and {len(lost) - 1} others; restore the tars"
@@ -27,20 +29,17 @@ def cut_tars(plan: SamplePlan) -> list[str]:
             else f"{lost[0]}: this tar of the plan is missing; restore it"
         )
     return [
-        f"{tar}: cut at byte {sizes[tar]:,}; its last sample ends at byte {end:,}"
-        for tar, end in zip(plan.tars, plan.header.ends, strict=True)
-        if sizes[tar] < end
+        f"{tar}: cut at byte {size:,}; its last sample ends at byte {end:,}"
+        for tar, size, end in zip(plan.tars, found, plan.header.ends, strict=True)
+        if size is not None and size < end
     ]
 
 
 def _sizes(folder: str) -> dict[str, int]:
-    """The size of each file in a folder, by its path as `files.join` makes it; none where there is no such folder."""
+    """The size of each file in a folder, by its name; nothing where there is no such folder."""
     fs, inner = files.filesystem(folder)
     fs.invalidate_cache(inner)
     try:
-        return {
-            files.join(folder, files.name_of(entry["name"])): int(entry["size"] or 0)
-            for entry in fs.ls(inner, detail=True)
-        }
+        return {files.name_of(entry["name"]): int(entry["size"] or 0) for entry in fs.ls(inner, detail=True)}
     except FileNotFoundError:
         return {}

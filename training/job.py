@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from clipsieve.schemas.manifest import input_digest, read_manifest, weighted_sub
 from clipsieve.schemas.opt_out import INPUT_NAME, load_opt_out
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.ranges import is_local
+from clipsieve.schemas.scratch import scratch_folder
 from clipsieve.schemas.terminal import say
 from clipsieve.schemas.tokenizer import pieces_digest
 from clipsieve.schemas.training_data import WeightedSubset, mixture, subset_digests
@@ -55,8 +55,8 @@ class Job:
         """Where a node keeps the tars of an order of windows; None: they are read where they are."""
         if not self.plan.is_by_shard or is_local(self.plan.tars[0]):
             return None
-        name = f"clipsieve-tars-{files.sha256_text(files.absolute(self.out))[:16]}"
-        return TarCache(files.join(tempfile.gettempdir(), name))
+        folder = scratch_folder(f"tars-{files.sha256_text(files.absolute(self.out))[:16]}")
+        return TarCache(folder, self.plan.header.inputs.key)
 
     @property
     def steps(self) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-
 from fsspec.implementations.local import LocalFileSystem
 
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import in_turn
+from clipsieve.schemas.scratch import scratch_folder
 from clipsieve.training.data.plan import PlanSource, build_plan
 from clipsieve.training.data.plan_file import HEADER_NAME, PlanInputs, SamplePlan, open_plan, read_header
 from clipsieve.training.data.plan_update import bring_up
@@ -25,7 +24,7 @@ def plans_of(out: str) -> str:
     fs, _ = files.filesystem(out)
     if isinstance(fs, LocalFileSystem):
         return files.join(out, _NAME)
-    return files.join(tempfile.gettempdir(), f"clipsieve-plan-{files.sha256_text(out)[:16]}")
+    return scratch_folder(f"{_NAME}-{files.sha256_text(out)[:16]}")
 
 
 def run_plan(source: PlanSource, inputs: PlanInputs, plans: str, given: str | None, began: str | None) -> SamplePlan:

@@ -30,8 +30,9 @@ _STEPS_BEHIND = 16
 class TarCache:
     """Reads byte ranges of tars through copies in a local folder. Safe to call from several processes and threads."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str, state: str) -> None:
+        """``state`` tells the tars as they are from those before a takedown, of which no copy may be read."""
+        self._folder = Path(folder, state)
 
     def read(self, ranges: Sequence[Range]) -> list[bytes]:
         """As `RangeReader.read`."""
@@ -61,7 +62,12 @@ class TarCache:
 
     def clear(self) -> None:
         """Remove the folder."""
-        files.remove(str(self._folder))
+        files.remove(str(self._folder.parent))
+
+    def drop_earlier(self) -> None:
+        """Remove the copies of tars in another state."""
+        earlier = {*files.list_folders(str(self._folder.parent))} - {str(self._folder)}
+        files.remove(*earlier)
 
     def _read(self, tar: str, start: int, size: int) -> bytes:
         while True:
@@ -83,6 +89,7 @@ class TarsAhead:
         self._recent: deque[set[tuple[int, int, int]]] = deque(maxlen=_STEPS_BEHIND)
 
     def __enter__(self) -> TarsAhead:
+        self._cache.drop_earlier()
         return self
 
     def __exit__(self, *_: object) -> None:

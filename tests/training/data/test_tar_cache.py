@@ -40,7 +40,7 @@ def tar_bytes_read():
 
 def test_each_tar_is_fetched_once_an_epoch_and_goes_again(order, shards, tmp_path, monkeypatch):
     monkeypatch.setattr(tar_cache, "_STEPS_BEHIND", 1)
-    cache, near, samples = TarCache(str(tmp_path / "tars")), RangeReader(), len(order.plan)
+    cache, near, samples = TarCache(str(tmp_path / "tars"), "now"), RangeReader(), len(order.plan)
     sizes = {path.name: path.stat().st_size for path in Path(shards).glob("*.tar")}
     for epochs in (1, 2):
         READ.clear()
@@ -51,7 +51,7 @@ def test_each_tar_is_fetched_once_an_epoch_and_goes_again(order, shards, tmp_pat
                 ranges = order.plan.ranges(order.slice(positions.start, positions.stop))
                 there = [(tar.removeprefix("counted://"), offset, size) for tar, offset, size in ranges]
                 assert cache.read(ranges) == near.read(there)
-                assert len(list((tmp_path / "tars").glob("*.tar"))) <= 3
+                assert len(list((tmp_path / "tars" / "now").glob("*.tar"))) <= 3
         # Those of the window that follows the last position are fetched too, or were about to be.
         following = order.windows(epochs * samples - 1, epochs * samples)[-1].shards
         for name, size in sizes.items():
@@ -65,7 +65,7 @@ def test_processes_of_a_node_fetch_a_tar_once(order, shards, tmp_path):
     start, paths = threading.Barrier(8), []
 
     def fetch():
-        cache = TarCache(str(tmp_path / "tars"))  # of a process of its own
+        cache = TarCache(str(tmp_path / "tars"), "now")  # of a process of its own
         start.wait()
         paths.append(cache.fetch(order.plan.tars[1]))
 
@@ -79,11 +79,11 @@ def test_processes_of_a_node_fetch_a_tar_once(order, shards, tmp_path):
 
 
 def test_a_tar_that_was_dropped_is_fetched_by_who_reads_it(order, tmp_path):
-    cache = TarCache(str(tmp_path / "tars"))
+    cache = TarCache(str(tmp_path / "tars"), "now")
     place = order.plan.ranges([0])
     data = cache.read(place)
     cache.drop(order.plan.tars)
-    assert list((tmp_path / "tars").iterdir()) == []
+    assert list((tmp_path / "tars" / "now").iterdir()) == []
     assert cache.read(place) == data
     with pytest.raises(InputError, match=r"counted:///nowhere/1.tar: no such file"):
         cache.fetch("counted:///nowhere/1.tar")
@@ -100,4 +100,11 @@ def test_a_run_from_far_is_the_run_from_near(far, shards, tower_file, tmp_path, 
     assert run(far, (), str(tmp_path / "far"), options).digest == near.digest
     times = [tar_bytes_read()[path.name] / path.stat().st_size for path in Path(shards).glob("*.tar")]
     assert set(times) <= {1, 2, 3} and sum(times) <= 7  # two epochs, and the window that would come next
-    assert not list(tmp_path.glob("clipsieve-tars-*"))
+    assert not list(tmp_path.glob("clipsieve-*/tars-*"))
+
+
+def test_copies_of_tars_before_a_takedown_go(order, tmp_path):
+    before, now = (TarCache(str(tmp_path / "tars"), state) for state in ("before", "now"))
+    paths = [cache.fetch(order.plan.tars[0]) for cache in (before, now)]
+    with TarsAhead(order, now):
+        assert [path.exists() for path in paths] == [False, True]

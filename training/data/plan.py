@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,6 +50,8 @@ from clipsieve.training.data.plan_file import (
 from clipsieve.training.data.spill import SortedRows, uid_order
 
 _SAMPLED_SHARDS = 64
+_SHOWN_SHARDS = 1000
+"""From how many shards on progress is shown; these take some seconds."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ class _Tables:
 
     def rows(self) -> Iterator[np.ndarray]:
         """The kept rows of each shard, in the order of their uids."""
-        with progress("plan (shards)", len(self.names), lambda: Reading(len(self.ends))):
+        is_long = len(self.names) >= _SHOWN_SHARDS
+        look = progress("plan (shards)", len(self.names), lambda: Reading(len(self.ends)))
+        with look if is_long else nullcontext():
             for part in map_ahead(self._read, range(len(self.names)), cores() + 1):
                 self.ends.append(part.end)
                 self.lengths.append(len(part.rows))

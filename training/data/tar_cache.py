@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from clipsieve.schemas import files
@@ -70,13 +70,20 @@ class TarCache:
         files.remove(*earlier)
 
     def _read(self, tar: str, start: int, size: int) -> bytes:
+        path = f"{self._folder}/{_name_of(tar)}"
         while True:
-            # No handle stays open: the disk would keep a removed copy for it.
-            with suppress(FileNotFoundError), self.fetch(tar).open("rb", buffering=0) as file:
-                return os.pread(file.fileno(), size, start)
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                self.fetch(tar)
+                continue
+            try:
+                return os.pread(descriptor, size, start)
+            finally:
+                os.close(descriptor)  # the disk would keep a removed copy for an open handle
 
     def _path(self, tar: str) -> Path:
-        return self._folder / f"{files.sha256_text(tar)[:16]}-{files.name_of(tar)}"
+        return self._folder / _name_of(tar)
 
 
 class TarsAhead:
@@ -117,6 +124,11 @@ class TarsAhead:
 
     def _tars(self, window: Window) -> list[str]:
         return [self._order.plan.tars[shard] for shard in window.shards.tolist()]
+
+
+@lru_cache(1 << 14)  # it takes longer than to read a sample
+def _name_of(tar: str) -> str:
+    return f"{files.sha256_text(tar)[:16]}-{files.name_of(tar)}"
 
 
 def _lock_of(path: Path) -> str:

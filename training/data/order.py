@@ -137,7 +137,7 @@ def _epochs(plan: SamplePlan, subset: int, seed: int, batch_size: int, window: i
     weights = plan.weights(subset)
     if plan.is_by_shard:
         if weights is not None:
-            raise InputError("`order` window: a subset says how often its pairs stand in an epoch; use global")
+            raise InputError("`order` window: a subset says how often an epoch has its pairs; use the global order")
         return WindowEpochs(plan.bounds(subset), window, seed, subset)
     if weights is not None:
         return WeightedEpochs(weights, batch_size, (seed, subset))

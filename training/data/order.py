@@ -112,7 +112,10 @@ class SampleOrder:
                 before = block * slots + int(np.count_nonzero(turns[: first - block * BLOCK] == subset))
                 here = np.flatnonzero(turns[first - block * BLOCK : last - block * BLOCK] == subset)
                 parts[subset].append((here + first - start, before + np.arange(len(here))))
-        return [tuple(map(np.concatenate, zip(*of_subset, strict=True))) for of_subset in parts]  # type: ignore[misc]
+        return [
+            (np.concatenate([places for places, _ in pieces]), np.concatenate([own for _, own in pieces]))
+            for pieces in parts
+        ]
 
 
 def make_order(plan: SamplePlan, shares: Sequence[float], seed: int, batch_size: int, window: int = 1) -> SampleOrder:
@@ -123,8 +126,8 @@ def make_order(plan: SamplePlan, shares: Sequence[float], seed: int, batch_size:
     ``batch_size``.
     """
     epochs = tuple(_epochs(plan, subset, seed, batch_size, window) for subset in range(max(1, len(shares))))
-    exact = np.asarray(shares or (1,), np.float64)
-    exact *= BLOCK / exact.sum()
+    given = np.asarray(shares or (1,), np.float64)
+    exact = given / given.sum() * BLOCK
     slots = np.floor(exact).astype(np.int64)
     slots[np.argsort(slots - exact, kind="stable")[: BLOCK - int(slots.sum())]] += 1
     if not slots.all():

@@ -235,6 +235,8 @@ class TrainCounts(Counts):
     missing: int | None = None
     """Members of the subsets that the shards lack; None where none may be missing."""
     opted_out: int | None = None
+    removed: int | None = None
+    """Of the pairs, those that were taken down or came to be opted out while the run was stopped; None where none."""
     samples_seen: int
     unique_samples: int
     steps: int

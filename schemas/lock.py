@@ -1,4 +1,4 @@
-"""One command at a time in a folder: a lock on the folder itself, which ends with the process that holds it."""
+"""One command at a time in a folder, one process at a time at a piece of work: locks that end with their process."""
 
 from __future__ import annotations
 
@@ -28,6 +28,23 @@ def only_writer(*folders: str) -> Iterator[None]:
         for folder in folders:
             held.enter_context(_held(folder))
         yield
+
+
+@contextmanager
+def in_turn(path: str) -> Iterator[None]:
+    """Hold the local file ``path``, made where it is not there, while the block runs; waits for whoever holds it."""
+    with files.naming(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

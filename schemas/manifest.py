@@ -186,7 +186,7 @@ def begin(
     folder: str,
     recipe: Options,
     inputs: dict[str, str],
-    grown: Mapping[str, Collection[str]] | None = None,
+    grown: Mapping[str, Collection[str | None]] | None = None,
     subsets: Sequence[WeightedSubset] = (),
     protocol: int | None = None,
 ) -> Manifest:
@@ -194,7 +194,7 @@ def begin(
 
     The earlier run must have had the same recipe, but for the stage's fields that ``may_change``; the same subsets,
     wherever they lie; and the same inputs, or such as have grown since: ``grown`` holds the digests of their earlier
-    states. A complete folder whose input has grown is opened again, to be added to.
+    states, None where there was none. A complete folder whose input has grown is opened again, to be added to.
     Raises InputError for a folder that was begun with another recipe or input.
     """
     manifest = read_manifest(folder)
@@ -327,7 +327,9 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **versions}
 
 
-def _refuse_difference(folder: str, manifest: Manifest, wanted: Manifest, grown: Mapping[str, Collection[str]]) -> None:
+def _refuse_difference(
+    folder: str, manifest: Manifest, wanted: Manifest, grown: Mapping[str, Collection[str | None]]
+) -> None:
     if manifest.status == "takedown":
         raise InputError(f"{folder}: {manifest.unfinished}")
     if manifest.stage != wanted.stage:

@@ -100,7 +100,7 @@ class WeightedMembers:
         self.weights = np.diff(np.append(np.flatnonzero(is_first), len(uids)))
         """int64[N]"""
         self.is_met = np.zeros(len(self.uids), bool)
-        self._upper = _upper_half(self.uids)
+        self._upper = upper_half(self.uids)
 
     def find(self, raw: np.ndarray) -> np.ndarray:
         """int64[N]: the index of each of the uids uint8[N, 16] among the members, −1 of those that are none; the
@@ -109,20 +109,23 @@ class WeightedMembers:
         The uids are looked up in ascending order, so that each search stays near the one before: 20M members do not
         fit into a processor's cache. Their first 8 bytes are compared, the others where these are equal.
         """
-        if not len(self.uids):
-            return np.full(len(raw), -1)
         uids = as_strings(raw)
-        order = np.argsort(_upper_half(uids))
-        ordered = uids[order]
-        upper = _upper_half(ordered)
+        order = np.argsort(upper_half(uids))
+        places = np.empty(len(raw), np.int64)
+        places[order] = self.find_ascending(uids[order])
+        return places
+
+    def find_ascending(self, ordered: np.ndarray) -> np.ndarray:
+        """`find` of uids, bytes[N] of 16, whose first 8 bytes are in ascending order."""
+        if not len(self.uids):
+            return np.full(len(ordered), -1)
+        upper = upper_half(ordered)
         found = np.minimum(np.searchsorted(self._upper, upper), len(self.uids) - 1)
         is_shared = (self.uids[found] != ordered) & (self._upper[found] == upper)
         found[is_shared] = np.minimum(np.searchsorted(self.uids, ordered[is_shared]), len(self.uids) - 1)
         is_member = self.uids[found] == ordered
         self.is_met[found[is_member]] = True
-        places = np.empty(len(raw), np.int64)
-        places[order] = np.where(is_member, found, -1)
-        return places
+        return np.where(is_member, found, -1)
 
     @property
     def missing(self) -> int:
@@ -136,7 +139,7 @@ class WeightedMembers:
             raise InputError(f"{self.path}: {self.missing} uids are of no {where}, the first {first}; {hint}")
 
 
-def _upper_half(uids: np.ndarray) -> np.ndarray:
+def upper_half(uids: np.ndarray) -> np.ndarray:
     """bytes[N] of 16 -> uint64[N]: the first 8 of each, which order as they do."""
     return np.ascontiguousarray(uids).view(">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
 

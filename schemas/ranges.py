@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 from weakref import finalize
 
 from fsspec.implementations.local import LocalFileSystem
@@ -21,6 +22,13 @@ Range = tuple[str, int, int]
 """A file's path, the first byte and how many."""
 
 
+class ByteRanges(Protocol):
+    """What reads byte ranges of files."""
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes]:
+        """The bytes of each range; a file that is missing is an InputError, one that is too short gives fewer."""
+
+
 class RangeReader:
     """Reads byte ranges; those of one call lie in one filesystem. Safe to call from several threads."""
 
@@ -32,7 +40,7 @@ class RangeReader:
         """The bytes of each range; a file that is missing is an InputError, one that is too short gives fewer."""
         if not ranges:
             return []
-        if _is_local(ranges[0][0]):
+        if is_local(ranges[0][0]):
             return [self._open(path).read(start, size) for path, start, size in ranges]
         fs, _ = files.filesystem(ranges[0][0])
         paths, starts, sizes = zip(*ranges, strict=True)
@@ -50,7 +58,7 @@ class RangeReader:
         """
         if not ranges:
             return []
-        if _is_local(ranges[0][0]):
+        if is_local(ranges[0][0]):
             return [
                 self._open(path).read_into(start, buffer)
                 for (path, start, _), buffer in zip(ranges, buffers, strict=True)
@@ -62,7 +70,7 @@ class RangeReader:
 
     def prefetch(self, ranges: Sequence[Range]) -> None:
         """Have the system begin to read ranges of local files into its cache; of other files nothing is done."""
-        if hasattr(os, "posix_fadvise") and ranges and _is_local(ranges[0][0]):
+        if hasattr(os, "posix_fadvise") and ranges and is_local(ranges[0][0]):
             for path, start, size in ranges:
                 self._open(path).prefetch(start, size)
 
@@ -99,5 +107,6 @@ class _Handle:
 
 
 @lru_cache(_OPEN_FILES)  # to parse a path takes longer than to read a sample
-def _is_local(path: str) -> bool:
+def is_local(path: str) -> bool:
+    """Whether a file lies in a filesystem of this machine."""
     return isinstance(files.filesystem(path)[0], LocalFileSystem)

@@ -17,7 +17,7 @@ from typing import IO, Any
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.naming import IMAGE_EXTENSIONS, MemberNaming, split_plain
-from clipsieve.schemas.ranges import Range, RangeReader
+from clipsieve.schemas.ranges import ByteRanges, Range, RangeReader
 from clipsieve.schemas.streams import batched
 from clipsieve.schemas.tar_members import Member, plain_members
 
@@ -67,7 +67,7 @@ def parse_samples(data: bytes, path: str) -> list[Sample]:
     return list(_samples_of(_members_in(data, path), path))
 
 
-def read_samples(places: Sequence[Range], reader: RangeReader, naming: MemberNaming | None = None) -> list[Sample]:
+def read_samples(places: Sequence[Range], reader: ByteRanges, naming: MemberNaming | None = None) -> list[Sample]:
     """The sample at each place, a byte range of a tar, all in one filesystem; their offsets are 0.
 
     A sample whose members are named as ``naming`` says comes as one of clipsieve's own shards: its image as ``jpg``,

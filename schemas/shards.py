@@ -6,6 +6,7 @@ a pool that another tool wrote: there the tars stay where they are, and ``tars.j
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -55,6 +56,17 @@ def list_shards(folder: str) -> list[str]:
 def tar_of(folder: str, shard: str) -> str:
     """The path of the tar of a shard of ``folder``."""
     return tars_of(folder).tars[shard] if is_index(folder) else files.join(folder, f"{shard}{_TAR}")
+
+
+def tar_paths(folder: str, shards: Iterable[str]) -> tuple[str, ...]:
+    """`tar_of` of many shards. Raises InputError for one that an index does not name."""
+    if not is_index(folder):
+        return tuple(files.join(folder, f"{shard}{_TAR}") for shard in shards)
+    tars = tars_of(folder).tars
+    try:
+        return tuple(tars[shard] for shard in shards)
+    except KeyError as error:
+        raise InputError(f"{files.join(folder, TARS_NAME)}: does not say where the tar of {error} is") from error
 
 
 def naming_of(folder: str) -> MemberNaming | None:

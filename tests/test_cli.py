@@ -40,6 +40,7 @@ OPTIONS: dict[str, type[options.Options]] = {
     "select": options.SelectOptions,
     "reshard": options.ReshardOptions,
     "tokenizer": options.TokenizerOptions,
+    "plan": options.PlanOptions,
     "train": options.TrainOptions,
     "evaluate": options.EvaluateOptions,
 }

@@ -28,6 +28,18 @@ _SUFFIX = ".safetensors"
 _KEY = "clipsieve"
 
 
+class PlanMark(BaseModel):
+    """The plan of a run's samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: str
+    """As the run began with it."""
+    samples: int
+    gone: int
+    """How many of the samples were taken down, or came to be listed by the opt-out list, since."""
+
+
 class RunOrigin(BaseModel):
     """What decides a run's weights, besides the step."""
 
@@ -40,6 +52,9 @@ class RunOrigin(BaseModel):
     """Digest of the trainer's source files."""
     data: dict[str, Any] | None
     """The manifest of the shards; None: they are not clipsieve's."""
+    plan: PlanMark | None = None
+    lost_pairs: dict[str, list[str | None]] = {}
+    """Of inputs that lost pairs while the run was stopped, the digests that they had, the first one first."""
 
 
 class Progress(BaseModel):
@@ -162,6 +177,12 @@ def load_checkpoint(
     return header.progress
 
 
+def last_origin(out: str) -> RunOrigin | None:
+    """What made the last checkpoint; None where there is none. Raises InputError for a damaged one."""
+    paths = files.list_files(folder_of(out), _SUFFIX)
+    return _header(paths[-1]).origin if paths else None
+
+
 def drop_checkpoints(out: str) -> None:
     """Remove the checkpoints of a run that is done."""
     files.remove(folder_of(out))
@@ -216,9 +237,15 @@ def _refuse_difference(path: str, before: RunOrigin, now: RunOrigin, any_code: b
     for what in ("recipe", "inputs"):
         old, new = getattr(before, what), getattr(now, what)
         for name in sorted({*old, *new}):
-            if old.get(name) != new.get(name):
+            lost = now.lost_pairs.get(name, ()) if what == "inputs" else ()
+            if old.get(name) != new.get(name) and old.get(name) not in lost:
                 was, given = old.get(name), new.get(name)
                 raise InputError(f"{path}: made with another {what}: `{name}` was {was!r}, now {given!r}")
+    if before.plan and now.plan and before.plan.digest != now.plan.digest:
+        raise InputError(
+            f"{path}: made with another plan, of {before.plan.samples:,} samples, now of {now.plan.samples:,}: the "
+            "shards or subsets are not what they were; restore them, or give the run's own by `plan`"
+        )
     if before.code != now.code and not any_code:
         raise InputError(
             f"{path}: the checkpoint was written by another version of the trainer ({before.code[:12]}, now "

@@ -28,6 +28,7 @@ def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Ma
             pairs=len(job.plan),
             missing=sum(job.plan.missing) if job.options.allow_missing else None,
             opted_out=job.plan.opted_out if INPUT_NAME in manifest.inputs else None,
+            removed=job.plan.header.gone or None,
             samples_seen=seen,
             unique_samples=job.order.unique(seen),
             steps=job.steps,

@@ -21,7 +21,7 @@ from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader, load_batches
 from clipsieve.training.export import export_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
-from clipsieve.training.job import Job, inputs_of, make_job, parse_subset
+from clipsieve.training.job import Job, inputs_of, lost_since_begun, make_job, nothing_left_if_refused, parse_subset
 from clipsieve.training.log import Measure, StepValues, TrainLog
 from clipsieve.training.optimizers import make_optimizer, schedule
 from clipsieve.training.runtime import start_runtime, stop_requests
@@ -35,11 +35,18 @@ SIGTERM_STATUS = 143
 NOT_FINITE_NAME = "not_finite.jsonl"
 
 
-def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, opt_out: str | None = None) -> Manifest:
+def run(
+    shards: str,
+    subsets: Sequence[str],
+    out: str,
+    options: TrainOptions,
+    opt_out: str | None = None,
+    plan: str | None = None,
+) -> Manifest:
     """Train on the pairs of ``shards`` that the files ``subsets`` name (none: all) into the folder ``out``.
 
     Several subsets are mixed by weight: each is ``FILE=WEIGHT``. Pairs that the file ``opt_out`` lists are left out,
-    and counted.
+    and counted. The folder ``plan`` holds the plan of all that, made by `clipsieve plan`; none: the run makes its own.
 
     A folder that an equal run completed is left as it is; one that it left half done is taken up at its
     checkpoint. Raises InputError, before step 0, for what the user can fix; ClipsieveError when the loss or a
@@ -49,22 +56,26 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     tower = fit_tower(load_tower(options.tower), options)
     refuse_untrained_lock(tower, options)
     chosen, inputs = [parse_subset(text) for text in subsets], inputs_of(shards, tower, opt_out, options.initial)
-    if read_manifest(out) and (manifest := begin(out, options, inputs, subsets=chosen)).complete:
+    lost = lost_since_begun(out, inputs, shards, chosen)
+    if read_manifest(out) and (manifest := begin(out, options, inputs, lost, chosen)).complete:
         return manifest
     with start_runtime(options.collective_timeout) as runtime:
-        job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime)
-        torch.manual_seed(options.seed)
-        strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)
-        trained = distribute(strategy.train(), options, runtime)
-        optimizer = make_optimizer(strategy, options)
+        with nothing_left_if_refused(out):
+            job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime, plan)
+            torch.manual_seed(options.seed)
+            strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)
+            trained = distribute(strategy.train(), options, runtime)
+            optimizer = make_optimizer(strategy, options)
         with only_writer(out) if runtime.is_first else nullcontext():
             if runtime.is_first:
-                begin(out, options, inputs, subsets=chosen)
+                begin(out, options, inputs, lost, chosen)
             runtime.barrier()
             stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
             cost = tower_cost(tower, options)
             seconds = _train(job, stepper, cost)
-            return export_model(job, strategy, cost, seconds)
+            manifest = export_model(job, strategy, cost, seconds)
+            job.drop_cached()
+            return manifest
 
 
 def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
@@ -75,11 +86,11 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
     done = progress.steps
     measure = Measure(steps, options.batch_size, len(job.plan), cost.training_flops)
     log = TrainLog(job.out, runtime, measure, progress, options.tensorboard)
-    reader = PairReader(job.order, job.tower, strategy.views, options.text_mask)
-    shares = (job.share(step) for step in range(done, steps))
+    reader = PairReader(job.order, job.tower, strategy.views, options.text_mask, job.tar_cache)
     with (
         stop_requests() as stop,
         CheckpointWriter(job.out, job.origin, options.checkpoint_minutes) as writer,
+        job.shares(done) as shares,
         closing(load_batches(reader, shares, options.workers)) as batches,
     ):
         for batch in log.timed(batches):

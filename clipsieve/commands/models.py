@@ -42,6 +42,26 @@ def tokenizer(
 
 
 @app.command()
+@with_flags(stages.PlanOptions)
+def plan(
+    shards: Annotated[str, typer.Option(help="folder of shards")],
+    out: Out,
+    options: stages.PlanOptions,
+    subset: Annotated[list[str] | None, typer.Option(help="subset file; may be repeated; default: all")] = None,
+    opt_out: OptOutList = None,
+) -> None:
+    """Write where the samples of training runs lie into a local folder, for `train --plan`, once for all of the runs.
+
+    Example: `clipsieve plan --shards run/shards --subset run/subsets/top40.npy --out run/plans/top40`, then `clipsieve
+    train --plan run/plans/top40 …`
+    """
+    from clipsieve.training.data import plan as job
+
+    header = job.run(shards, subset or (), out, options, opt_out)
+    say(f"{out}: samples {header.rows:,}, shards {len(header.shards):,}, missing {sum(header.missing):,}")
+
+
+@app.command()
 @with_flags(stages.TrainOptions)
 def train(
     shards: Annotated[str, typer.Option(help="folder of shards")],
@@ -49,6 +69,9 @@ def train(
     options: stages.TrainOptions,
     subset: Annotated[list[str] | None, typer.Option(help="subset file, or FILE=WEIGHT to mix; default: all")] = None,
     opt_out: OptOutList = None,
+    plan: Annotated[
+        str | None, typer.Option(help="folder of a plan that `clipsieve plan` made; default: the run makes its own")
+    ] = None,
     dry_run: DryRun = False,
     devices: Devices = 8,
     mfu: Mfu = 0.4,
@@ -66,7 +89,7 @@ def train(
         return
     from clipsieve.training import train as job
 
-    say(job.run(shards, subset or (), out, options, opt_out).line(out))
+    say(job.run(shards, subset or (), out, options, opt_out, plan).line(out))
 
 
 @app.command()

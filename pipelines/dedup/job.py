@@ -29,7 +29,6 @@ from clipsieve.pipelines.dedup.images import digest_of_tasks, hashes_path, read_
 from clipsieve.pipelines.dedup.pairs import concatenate, lacks_hashes, read_pairs, score_files
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import folder_digest, part_of, write_parts
-from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.score.references import load_reference
 from clipsieve.schemas import files, manifest, tables
 from clipsieve.schemas.counts import DedupCounts
@@ -38,6 +37,7 @@ from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, read_manifest
 from clipsieve.schemas.models import LoadedModel
 from clipsieve.schemas.options import DedupOptions, ScoreOptions
+from clipsieve.schemas.progress import Reading, progress
 from clipsieve.schemas.shards import naming_of
 
 PAIRS_PER_WORKER = 5_000

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from clipsieve.pipelines.download.report import PROGRESS_SUFFIX, progress_path, read_report, stop_path
-from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.shards.outcome_counts import (
     DUPLICATES,
     OutcomeCounts,
@@ -24,6 +23,7 @@ from clipsieve.pipelines.shards.writer import read_stats, stats_path
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import BudgetError
 from clipsieve.schemas.outcomes import Status
+from clipsieve.schemas.progress import Reading, progress
 from clipsieve.schemas.shards import STATS_SUFFIX
 from clipsieve.schemas.threads import map_ahead
 

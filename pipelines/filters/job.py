@@ -19,7 +19,6 @@ from apache_beam.pvalue import AsSingleton
 
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts
-from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.filters.columns import PairColumns
 from clipsieve.pipelines.filters.registry import parse_rules
 from clipsieve.pipelines.filters.rule import Rule
@@ -29,6 +28,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.options import FilterOptions
+from clipsieve.schemas.progress import Reading, progress
 from clipsieve.schemas.waterfall import read_waterfall, write_waterfall
 
 FILES_PER_WORKER = 8

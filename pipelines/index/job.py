@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, read_parts
-from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.index.rows import COLUMNS, SourceShard, index_rows
 from clipsieve.pipelines.pairs.duplicates import bucket_count, find_duplicates, pack_records, split_buckets
 from clipsieve.schemas import files, manifest, strict_json, tables
@@ -30,6 +29,7 @@ from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.naming import MemberNaming
 from clipsieve.schemas.options import IndexOptions
+from clipsieve.schemas.progress import Reading, progress
 from clipsieve.schemas.shards import STATS_SUFFIX, TARS_NAME, IndexedTars, tars_of
 from clipsieve.schemas.uid import uid_bytes
 

@@ -20,7 +20,6 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, read_parts
-from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.reshard.copies import Ranges, copy_samples
 from clipsieve.pipelines.reshard.order import copies_of, find_borders, order_keys, shard_of
 from clipsieve.pipelines.reshard.repack import repack_samples
@@ -33,6 +32,7 @@ from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import as_raw, as_strings, count, find, load_members, read_subset, write_members
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import ReshardOptions
+from clipsieve.schemas.progress import Reading, progress
 from clipsieve.schemas.shards import list_shards, naming_of, tar_of
 from clipsieve.schemas.uid import uid_bytes, uid_strings
 

@@ -17,7 +17,6 @@ from apache_beam.ml.inference.base import RunInference
 
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, Part, folder_digest, part_of, read_parts
-from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.score.heads import Head, load_heads
 from clipsieve.pipelines.score.references import embedding_width, load_reference
 from clipsieve.pipelines.score.shard import OpenClipModelHandler, ShardTask
@@ -29,6 +28,7 @@ from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.opt_out import load_opt_out
 from clipsieve.schemas.options import STORED, ScoreOptions
+from clipsieve.schemas.progress import Reading, progress
 from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.threads import map_ahead
 

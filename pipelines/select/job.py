@@ -20,7 +20,6 @@ from apache_beam.pvalue import AsIter, AsSingleton
 
 from clipsieve.pipelines.engine import runner
 from clipsieve.pipelines.engine.parts import ListParts, folder_digest, part_of, read_parts, selection_counts
-from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.select import plan as selection
 from clipsieve.pipelines.select import thresholds
 from clipsieve.pipelines.select.plan import SelectionPlan, Subset, subsets_of
@@ -36,6 +35,7 @@ from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.members import WeightedMembers, write_members
 from clipsieve.schemas.opt_out import INPUT_NAME, load_opt_out
 from clipsieve.schemas.options import SelectOptions
+from clipsieve.schemas.progress import Reading, progress
 from clipsieve.schemas.uid import uid_bytes
 
 MEMBERS_NAME = "_members.npy"

@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 
 from clipsieve.pipelines.download.passes import retry_path, shards_by_pass
-from clipsieve.pipelines.engine.progress import Reading, progress
 from clipsieve.pipelines.pairs.table import open_pairs
 from clipsieve.pipelines.takedown import plan as planning
 from clipsieve.pipelines.takedown.close import Contents, contents_of
@@ -27,6 +26,7 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, Takedown
 from clipsieve.schemas.opt_out import OptOut, load_opt_out
+from clipsieve.schemas.progress import Reading, progress
 from clipsieve.schemas.run import Made, Run, gather, read_run
 from clipsieve.schemas.stages import Holds
 from clipsieve.schemas.threads import map_ahead

@@ -14,6 +14,7 @@ from clipsieve.schemas.options.filter import FilterOptions
 from clipsieve.schemas.options.images import ImageOptions
 from clipsieve.schemas.options.index import IndexOptions
 from clipsieve.schemas.options.pack import PackOptions
+from clipsieve.schemas.options.plan import PlanOptions
 from clipsieve.schemas.options.reshard import ReshardOptions
 from clipsieve.schemas.options.score import STORED, ScoreOptions
 from clipsieve.schemas.options.select import SelectOptions, parse_combination
@@ -31,6 +32,7 @@ __all__ = [
     "IndexOptions",
     "Options",
     "PackOptions",
+    "PlanOptions",
     "ReshardOptions",
     "ScoreOptions",
     "SelectOptions",

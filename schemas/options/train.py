@@ -97,6 +97,14 @@ class TrainOptions(Options):
     checkpoint_activations: bool = Field(
         False, description="store only each layer's input, and compute the layer again for its gradient"
     )
+    order: Literal["global", "window"] = Field(
+        "global",
+        description="global: each epoch shuffles all pairs, which takes fast random reads; window: shards, and pairs "
+        "within windows of shards, for object stores",
+    )
+    window_shards: Positive = Field(
+        256, description="shards of a window; three windows of tars are on a node's disk at a time"
+    )
     compile: bool = Field(False, description="compile the towers' layers by torch.compile")
     collective_timeout: Seconds = Field(
         600.0, description="seconds that a process waits for the others before it gives up"

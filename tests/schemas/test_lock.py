@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from clipsieve.schemas.errors import ClipsieveError, InputError
-from clipsieve.schemas.lock import only_writer
+from clipsieve.schemas.lock import in_turn, only_writer
 
 HOLDER = """
 import subprocess, sys
@@ -113,3 +114,28 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ClipsieveError, match="file: cannot be written: File exists"), only_writer(f"{tmp_path}/file"):
         pass
+
+
+def test_a_piece_of_work_has_one_process_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "new" / ".lock"
+    with in_turn(str(path)), path.open("rb") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(ClipsieveError, match="cannot be written"), in_turn(str(path / "below")):
+        pass
+
+
+def test_who_waits_for_a_piece_of_work_comes_after_it(tmp_path: Path) -> None:
+    path, said = str(tmp_path / ".lock"), []
+
+    def wait() -> None:
+        with in_turn(path):
+            said.append("second")
+
+    thread = Thread(target=wait)
+    with in_turn(path):
+        thread.start()
+        said.append("first")
+    thread.join()
+    assert said == ["first", "second"]

@@ -19,7 +19,7 @@ import torch
 
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.images import decode_sample
-from clipsieve.schemas.ranges import RangeReader
+from clipsieve.schemas.ranges import ByteRanges, RangeReader
 from clipsieve.schemas.samples import Sample, read_samples
 from clipsieve.schemas.threads import map_ahead
 from clipsieve.training.data.images import image_stages
@@ -51,11 +51,19 @@ class Batch:
 class PairReader:
     """Reads the pair at any position of a run's stream. Safe to call from several threads."""
 
-    def __init__(self, order: SampleOrder, tower: Tower, views: Sequence[View], text_mask: str) -> None:
+    def __init__(
+        self,
+        order: SampleOrder,
+        tower: Tower,
+        views: Sequence[View],
+        text_mask: str,
+        ranges: ByteRanges | None = None,
+    ) -> None:
+        """``ranges`` reads the tars; none: where they are."""
         self._order, self._plan, self._views, self._seed = order, order.plan, views, order.seed
         self._encode, self._reduce = text_stages(text_mask, tower.model_cfg["text_cfg"])
         self._prepare, self._augments = image_stages([view.augment for view in views], tower.preprocess_cfg)
-        self._ranges = RangeReader()
+        self._ranges = ranges or RangeReader()
         self._cache: dict[int, DecodedPair] = {}
         self._room = CACHE_BYTES
         self._lock = Lock()
@@ -112,12 +120,10 @@ class PairReader:
                 self._room -= needed
 
     def _fetch(self, indices: Sequence[int]) -> list[Sample]:
-        plan = self._plan
-        ranges = [(self._tar(index), int(plan.offset[index]), int(plan.size[index])) for index in indices]
-        return read_samples(ranges, self._ranges, plan.naming)
+        return read_samples(self._plan.ranges(indices), self._ranges, self._plan.naming)
 
     def _tar(self, index: int) -> str:
-        return self._plan.tars[self._plan.shard[index]]
+        return self._plan.ranges([index])[0][0]
 
 
 def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> Generator[Batch, None, None]:

@@ -9,15 +9,16 @@ key. So copies are about 1/w of the epoch apart, and pairs of weight 1 are shuff
 Where that leaves two copies closer than a batch, one of them changes its place with another pair. Across the border of
 two epochs they are kept apart by halves: the epoch before ends, for less than a batch, with pairs of the one half, the
 next begins with pairs of the other, and each border divides the pairs anew.
+
+Unlike other epochs these are tables: 8 bytes a position, of two epochs in every process that picks from them.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from clipsieve.schemas.errors import InputError
+from clipsieve.training.data.epochs import LatestEpochs
 
 _ROOM = 3
 """How many batches an epoch has to have for each copy of its heaviest pair, so that they find places."""
@@ -27,14 +28,14 @@ _BORDER, _REPAIR = 1 << 30, 1 << 29
 
 
 class WeightedEpochs:
-    """The epochs of pairs with weights int64[N], each at least 1, under a seed."""
+    """The epochs of pairs with whole weights [N], each at least 1, under a seed."""
 
     def __init__(self, weights: np.ndarray, batch_size: int, seed: tuple[int, int]) -> None:
         """Raises InputError where the copies of a pair cannot be kept a batch apart."""
         self._weights, self._batch, self._seed = weights, batch_size, seed
         self.length = int(weights.sum())
         self.members = len(weights)
-        self.order = lru_cache(maxsize=2)(self._order)
+        self.order = LatestEpochs(self._order)
         heaviest = int(weights.max())
         if heaviest * batch_size * _ROOM > self.length:
             raise InputError(
@@ -42,12 +43,26 @@ class WeightedEpochs:
                 f"{batch_size} of the {self.length} samples of an epoch; lower `batch_size` or its weight"
             )
 
+    def pick(self, positions: np.ndarray) -> np.ndarray:
+        """The members at these positions of the subset's stream; both int64[n]."""
+        epochs, places = np.divmod(positions, self.length)
+        picked = np.empty(len(positions), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            is_of_it = epochs == epoch
+            picked[is_of_it] = self.order(epoch)[places[is_of_it]]
+        return picked
+
+    def other(self, position: int, rng: np.random.Generator) -> int:
+        """A member to draw instead of the one at a position."""
+        return int(rng.integers(self.members))
+
     def _order(self, epoch: int) -> np.ndarray:
         """int64[length]: the pairs of an epoch, as indices into the weights."""
-        members = np.repeat(np.arange(len(self._weights)), self._weights)
-        copies = np.arange(self.length) - np.repeat(np.cumsum(self._weights) - self._weights, self._weights)
-        draws = np.random.default_rng((*self._seed, epoch)).random(len(self._weights))
-        order = members[np.argsort((copies + draws[members]) / self._weights[members], kind="stable")]
+        weights = self._weights.astype(np.int64)
+        members = np.repeat(np.arange(len(weights)), weights)
+        copies = np.arange(self.length) - np.repeat(np.cumsum(weights) - weights, weights)
+        draws = np.random.default_rng((*self._seed, epoch)).random(len(weights))
+        order = members[np.argsort((copies + draws[members]) / weights[members], kind="stable")]
         first, last = self._half(epoch), ~self._half(epoch + 1)
         _lead_with(order, first, self._batch - 1)
         _lead_with(order[::-1], last, self._batch - 1)

@@ -84,7 +84,7 @@ def test_the_training_shard_is_one_that_train_reads(tmp_path: Path) -> None:
     samples = list(iter_samples(str(tmp_path / "00000.tar")))
     assert [sample.caption for sample in samples] == ["One", "one", "Two", "two"]
     plan = plan_samples(str(tmp_path))
-    places = zip(plan.offset.tolist(), plan.size.tolist(), strict=True)
+    places = [(offset, size) for _, offset, size in plan.ranges(range(len(plan)))]
     assert sorted(places) == [(sample.offset, sample.size) for sample in samples]
 
 

@@ -49,7 +49,7 @@ def assert_equal(ours, theirs):
 def test_batches_hold_the_images_and_captions_of_the_stream(plan, tower):
     images, texts = stream(plan, tower)
     at = {(tar, sample.offset): sample for tar in plan.tars for sample in samples.iter_samples(tar)}
-    held = [at[plan.tars[shard], offset] for shard, offset in zip(plan.shard, plan.offset, strict=True)]
+    held = [at[tar, offset] for tar, offset, _ in plan.ranges(range(len(plan)))]
     expected = [held[index] for index in make_order(plan, (), 5, 32).slice(0, 120)]
     prepare = fit_to_tower(tower.preprocess_cfg)
     pixels = np.stack([prepare(decode_sample(sample, "held")) for sample in expected])
@@ -100,7 +100,7 @@ def test_a_batch_that_is_not_wanted_ends_the_threads(plan, tower):
 def test_an_image_that_cannot_be_decoded_names_its_sample(shards, tower, tmp_path):
     plan = plan_samples(shards)
     content = bytearray(Path(plan.tars[0]).read_bytes())
-    first_image = int(plan.offset[0]) + 512
+    first_image = plan.ranges([0])[0][1] + 512
     content[first_image : first_image + 300] = bytes(300)
     tar = tmp_path / "00000.tar"
     tar.write_bytes(content)
@@ -126,7 +126,9 @@ def test_an_image_of_which_nothing_would_be_left_names_its_sample(shards, tower,
 
 
 def test_an_offset_of_another_tar_is_refused(plan, tower):
-    wrong = replace(plan, offset=plan.offset + 512)
+    rows = plan.rows.copy()
+    rows["start"] += 1
+    wrong = replace(plan, columns={**plan.columns, "rows": rows})
     with pytest.raises(InputError, match=r"\.tar: "):
         stream(wrong, tower, until=8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,14 +13,18 @@ import pytest
 
 from clipsieve.schemas import samples
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import PlanOptions
 from clipsieve.schemas.uid import to_u64_pairs, uid_bytes
-from clipsieve.training.data.plan import plan_samples
+from clipsieve.training.data import spill
+from clipsieve.training.data.plan import plan_samples, run
+from clipsieve.training.data.plan_file import open_plan, read_header
+from clipsieve.training.data.tars import cut_tars
 
 
 def planned_keys(plan):
     keys = []
-    for shard, offset, size in zip(plan.shard, plan.offset, plan.size, strict=True):
-        with Path(plan.tars[shard]).open("rb") as stream:
+    for tar, offset, size in plan.ranges(range(len(plan))):
+        with Path(tar).open("rb") as stream:
             stream.seek(offset)
             (sample,) = samples.parse_samples(stream.read(size), "range")
         keys.append(sample.key)
@@ -70,7 +75,9 @@ def test_a_pair_is_as_heavy_as_its_subset_file_says(shards, rows, tmp_path, kind
         subset = write_npy(tmp_path / "subset.npy", repeated)
     plan = plan_samples(shards, (subset,))
     expected = {row["key"]: weight for row, weight in zip(chosen, weights, strict=True) if weight}
-    assert dict(zip(planned_keys(plan), plan.weights[0].tolist(), strict=True)) == expected
+    weights = plan.weights(0)
+    assert weights is not None
+    assert dict(zip(planned_keys(plan), weights.tolist(), strict=True)) == expected
 
 
 @pytest.mark.parametrize("weight", [1.5, -1, None, "heavy"])
@@ -135,3 +142,98 @@ def test_shards_without_offsets_are_refused(shards, tmp_path):
     pq.write_table(pq.read_table(path).drop_columns(["tar_offset"]), path)
     with pytest.raises(InputError, match=r"00000.parquet: does not say where the samples are.*clipsieve index"):
         plan_samples(str(tmp_path))
+
+
+def copy_of(shards, folder):
+    return shutil.copytree(shards, folder)
+
+
+def rewrite(path, column, change):
+    table = pq.read_table(path)
+    values = change(table[column].to_pylist())
+    place, field = table.column_names.index(column), table.field(column)
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), path)
+
+
+@pytest.mark.parametrize("order", ["global", "window"])
+def test_a_uid_of_two_samples_is_refused(shards, tmp_path, order):
+    folder = copy_of(shards, tmp_path / "shards")
+    uid = pq.read_table(folder / "00000.parquet")["uid"][0].as_py()
+    rewrite(folder / "00002.parquet", "uid", lambda uids: [uid, *uids[1:]])
+    with pytest.raises(InputError, match=f"shards: 1 samples have the uid of another, the first {uid}"):
+        run(str(folder), (), str(tmp_path / "plan"), PlanOptions(order=order))
+    assert read_header(str(tmp_path / "plan")) is None
+
+
+@pytest.mark.parametrize("column, value", [("tar_offset", 513), ("tar_offset", -512), ("tar_size", 0), ("tar_size", 1)])
+def test_a_place_that_is_none_of_a_tar_is_refused(shards, tmp_path, column, value):
+    folder = copy_of(shards, tmp_path / "shards")
+    rewrite(folder / "00001.parquet", column, lambda values: [value, *values[1:]])
+    with pytest.raises(InputError, match=rf"00001.parquet: {column} {value} is not one of a tar"):
+        plan_samples(str(folder))
+
+
+def test_the_samples_of_a_windowed_plan_stand_by_shard(shards, rows, tmp_path):
+    chosen = [row for row in rows if row["status"] == "success"][5:40]
+    subsets = [
+        write_npy(tmp_path / f"{number}.npy", [row["uid"] for row in part])
+        for number, part in enumerate((chosen[:20], chosen[10:]))
+    ]
+    run(shards, subsets, str(tmp_path / "plan"), PlanOptions(order="window"))
+    plan = open_plan(str(tmp_path / "plan"), shards)
+    in_order = sorted(chosen, key=lambda row: (row["key"][:5], row["uid"]))
+    assert planned_keys(plan) == [row["key"] for row in in_order]
+    assert plan.uids(range(len(plan))) == [row["uid"] for row in in_order]
+    for number, part in enumerate((chosen[:20], chosen[10:])):
+        members = [in_order[index] for index in plan.members(number, np.arange(plan.count(number)))]
+        assert sorted(row["key"] for row in members) == sorted(row["key"] for row in part)
+        counts = np.bincount([int(row["key"][:5]) for row in part], minlength=3)
+        assert plan.bounds(number).tolist() == [0, *np.cumsum(counts)]
+
+
+def test_a_plan_that_was_spilled_is_the_plan(shards, tmp_path, monkeypatch):
+    whole = run(shards, (), str(tmp_path / "whole"), PlanOptions())
+    monkeypatch.setattr(spill, "_HELD_BYTES", 1)
+    assert run(shards, (), str(tmp_path / "spilled"), PlanOptions()) == whole
+    for name in ("rows", "uids"):
+        assert (tmp_path / f"whole/{name}.npy").read_bytes() == (tmp_path / f"spilled/{name}.npy").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "spilled").iterdir()) == ["plan.json", "rows.npy", "uids.npy"]
+
+
+def test_a_plan_in_another_process_is_the_same_files(shards, tmp_path):
+    run(shards, (), str(tmp_path / "plan"), PlanOptions())
+    plan = open_plan(str(tmp_path / "plan"), shards)
+    pickled = pickle.dumps(plan)
+    assert b"S16" not in pickled and len(pickled) < 2000 + len(shards) * len(plan.tars) * 2
+    again = pickle.loads(pickled)
+    assert isinstance(again.rows, np.memmap)
+    assert again.ranges(range(len(plan))) == plan.ranges(range(len(plan)))
+
+
+def test_a_plan_is_made_once_and_again_for_other_inputs(shards, rows, tmp_path):
+    out = tmp_path / "plan"
+    out.mkdir()
+    (out / "notes.txt").write_text("of somebody")
+    first = run(shards, (), str(out), PlanOptions())
+    made = (out / "rows.npy").stat().st_mtime_ns
+    assert run(shards, (), str(out), PlanOptions()) == first and (out / "rows.npy").stat().st_mtime_ns == made
+    subset = write_npy(tmp_path / "subset.npy", [rows[0]["uid"]])
+    assert run(shards, (subset,), str(out), PlanOptions()).rows == 1
+    assert (out / "notes.txt").read_text() == "of somebody"
+    with pytest.raises(InputError, match="memory://plan: a plan is mapped into memory; choose a local folder"):
+        run(shards, (), "memory://plan", PlanOptions())
+
+
+def test_a_lost_tar_is_missing_and_a_cut_one_is_told(shards, tmp_path):
+    folder = copy_of(shards, tmp_path / "shards")
+    plan = plan_samples(str(folder))
+    assert cut_tars(plan) == []
+    size = (folder / "00001.tar").stat().st_size
+    with (folder / "00001.tar").open("r+b") as tar:
+        tar.truncate(size // 2)
+    (line,) = cut_tars(plan)
+    assert line.startswith(f"{folder}/00001.tar: cut at byte {size // 2:,}; its last sample ends at byte ")
+    for name in ("00000", "00002"):
+        (folder / f"{name}.tar").unlink()
+    with pytest.raises(InputError, match=r"00000.tar: this tar of the plan is missing, and 1 others; restore the tars"):
+        cut_tars(plan)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsieve.pipelines.engine.progress import Meter, Reading, progress
+from clipsieve.schemas.progress import Meter, Reading, progress
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,8 @@ class TrainCounts(Counts):
     opted_out: int | None = None
     samples_seen: int
     unique_samples: int
+    bad_samples: int | None = None
+    """Pairs that could not be read, in whose places others were seen; None where there was none."""
     steps: int
     parameters: int
     image_macs: int

@@ -52,6 +52,13 @@ def tar_of(folder: str, shard: str) -> str:
     return tars_of(folder).tars[shard] if is_index(folder) else files.join(folder, f"{shard}{_TAR}")
 
 
+def table_of(folder: str, tar: str) -> str:
+    """The path of the table of the shard of ``folder`` whose tar lies at the path ``tar``."""
+    tars = tars_of(folder).tars if is_index(folder) else {}
+    name = next((shard for shard, path in tars.items() if path == tar), files.name_of(tar).removesuffix(_TAR))
+    return files.join(folder, f"{name}{_TABLE}")
+
+
 def naming_of(folder: str) -> MemberNaming | None:
     """How the members of the tars are named; None where they are as in clipsieve's own shards."""
     return tars_of(folder).naming if is_index(folder) else None

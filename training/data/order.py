@@ -20,8 +20,8 @@ from clipsieve.training.data.weighted import WeightedEpochs
 
 BLOCK = 10_000
 """Positions within which the subsets' shares are exact."""
-_MIXING = 1 << 31
-"""Keeps the draws of a block apart from those of an epoch."""
+_MIXING, _REPLACING = 1 << 31, 1 << 30
+"""Keep the draws of a block, and of a sample that takes another's place, apart from those of an epoch."""
 
 
 class Epochs(Protocol):
@@ -85,6 +85,18 @@ class SampleOrder:
                 places = np.flatnonzero(here) + first - start
                 indices[places] = self._of_subset(subset, before, before + len(places))
         return indices
+
+    def replacement(self, position: int, attempt: int) -> int:
+        """The plan's index of a sample that may take the place of the one at a position, as the attempt draws it.
+
+        It is one of the subset that has the position.
+        """
+        block, place = divmod(position, BLOCK)
+        subset = int(_turns(self.slots, self.seed, block)[place]) if len(self.slots) > 1 else 0
+        draws = np.random.default_rng((self.seed, position, attempt, _REPLACING))
+        if not self.plan.subsets:
+            return int(draws.integers(len(self.plan)))
+        return int(draws.choice(self.plan.subsets[subset]))
 
     def unique(self, samples_seen: int) -> int:
         """How many different samples the first ``samples_seen`` positions hold."""

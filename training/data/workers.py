@@ -1,0 +1,144 @@
+"""Processes that fill batches for a trainer, in memory that it shares with them.
+
+    trainer ── control ── server ── forks ── worker 0, worker 1, …
+       └───────────── one connection for each worker ──┘
+
+One server imports what decoding needs, without the trainer's threads and its GPU, and forks the workers, so that each
+starts in a few milliseconds. A worker is sent (slot, start, stop), fills its rows of the slot's arrays, and sends
+(slot, what it has to say). The server says of what a worker died; when its connection to the trainer closes, by
+whatever end of it, it ends the workers.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn, Protocol
+
+import torch
+
+from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.processes import cause_of, isolated
+from clipsieve.training.data.ring import Arrays, Field, Ring
+
+BATCHES_AHEAD = 2
+_ON_DEVICE = 2
+"""Batches before the current one that a GPU may not have fetched yet: the host may be that many steps ahead of it."""
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Reader(Protocol):
+    """What fills a batch; it is pickled once, for the server."""
+
+    cache_bytes: int
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """What a pair has one of."""
+
+    def fill(self, positions: range, into: Arrays, part: int, parts: int) -> Any:
+        """Write the pairs of one of the parts into their rows; what it returns is handed on."""
+
+
+class WorkerPool:
+    """The workers of a trainer, from their start until `close`."""
+
+    def __init__(self, reader: Reader, most_pairs: int, workers: int) -> None:
+        self._lag = _ON_DEVICE if torch.cuda.is_available() else 0
+        slots = BATCHES_AHEAD + 1 + self._lag
+        self._ring = Ring(reader.fields, most_pairs, slots)
+        self._ring.pin()
+        self._slots = self._ring.slots()
+        pairs = [socket.socketpair() for _ in range(workers + 1)]
+        self._control, *self._workers = (Connection(own.detach()) for own, _ in pairs)
+        theirs = [other.fileno() for _, other in pairs]
+        start = f"from clipsieve.training.data.worker import main; main({theirs}, {self._ring.descriptor})"
+        self._server = subprocess.Popen(  # noqa: S603
+            isolated(start),
+            stdin=subprocess.DEVNULL,
+            pass_fds=[*theirs, self._ring.descriptor],
+            env={**os.environ, **_ONE_THREAD},
+        )
+        for _, other in pairs:
+            other.close()
+        self._answers: list[list[Any]] = [[] for _ in self._slots]
+        self._control.send_bytes(pickle.dumps((reader, most_pairs, slots)))
+
+    def filled(self, shares: Iterable[range]) -> Iterator[tuple[Arrays, list[Any]]]:
+        """The arrays of each range of positions, with what each worker says of them, in order.
+
+        Arrays are filled anew once the next are requested; on a GPU, once it has done what was requested of it by then.
+        """
+        ahead = iter(shares)
+        free: deque[tuple[int, torch.cuda.Event | None]] = deque((slot, None) for slot in range(len(self._slots)))
+        begun: deque[tuple[int, int]] = deque()
+        while True:
+            while len(free) > self._lag and (share := next(ahead, None)) is not None:
+                slot, used = free.popleft()
+                if used is not None:
+                    used.synchronize()
+                begun.append((slot, len(share)))
+                for worker in self._workers:
+                    self._send(worker, (slot, share.start, share.stop))
+            if not begun:
+                return
+            slot, pairs = begun.popleft()
+            answers = self._answers_on(slot)
+            yield {name: array[:pairs] for name, array in self._slots[slot].items()}, answers
+            free.append((slot, _recorded()))
+
+    def close(self) -> None:
+        """End the workers, wherever they are in their work."""
+        for connection in (self._control, *self._workers):
+            connection.close()
+        self._server.wait()
+        self._ring.close()
+
+    def _send(self, worker: Connection, message: tuple[int, int, int]) -> None:
+        try:
+            worker.send(message)
+        except OSError:
+            self._say_who_died()
+
+    def _answers_on(self, slot: int) -> list[Any]:
+        """What all workers say of a slot, once they have."""
+        while len(self._answers[slot]) < len(self._workers):
+            for connection in wait([self._control, *self._workers]):
+                if connection is self._control:
+                    self._say_who_died()
+                self._take_answer(connection)
+        answers, self._answers[slot] = self._answers[slot], []
+        return answers
+
+    def _take_answer(self, worker: Any) -> None:
+        try:
+            answer = worker.recv()
+        except (EOFError, OSError):
+            self._say_who_died()
+        if isinstance(answer, Exception):
+            raise answer
+        slot, said = answer
+        self._answers[slot].append(said)
+
+    def _say_who_died(self) -> NoReturn:
+        try:
+            status = self._control.recv()
+        except (EOFError, OSError):
+            status = self._server.wait()
+        raise ClipsieveError(
+            f"a process that decodes images died ({cause_of(status)}); run the same command again to resume"
+        )
+
+
+def _recorded() -> torch.cuda.Event | None:
+    """An event after all that was requested of the GPU so far; None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    event = torch.cuda.Event()
+    event.record()
+    return event

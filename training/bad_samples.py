@@ -49,7 +49,7 @@ class BadSamples:
         rows = [self._row(sample, step) for sample in found]
         gathered = self._job.runtime.gather(strict_json.dumps(rows).encode() if rows else b"")
         met = [row for part in gathered if part for row in json.loads(part)]
-        lost = next((row for row in met if row.pop("is_last")), None)
+        lost = [row for row in met if row.pop("is_last")]
         for row in met:
             self._is_written &= self._rows.setdefault((row["shard"], row["offset"]), row) is not row
         return self._refusal(step, lost)
@@ -61,14 +61,14 @@ class BadSamples:
             files.write_bytes(self._path, lines.encode())
             self._is_written = True
 
-    def _refusal(self, step: int, lost: dict[str, Any] | None) -> ClipsieveError | None:
-        if lost is None and len(self) <= self._budget(step):
+    def _refusal(self, step: int, lost: Sequence[dict[str, Any]]) -> ClipsieveError | None:
+        if not lost and len(self) <= self._budget(step):
             return None
         self.write()
         again = f"restore the shards and run the same command again: training resumes after step {step - 1}"
-        if lost is not None:
+        if lost:
             return BudgetError(
-                f"{self._path}: neither a sample nor those drawn for its place can be read: {lost['reason']}; {again}"
+                f"{self._path}: neither a sample nor those drawn for its place can be read: {lost[0]['reason']}; {again}"
             )
         share = self._job.options.bad_samples
         return BudgetError(

@@ -23,7 +23,7 @@ from clipsieve.schemas.samples import Sample, read_samples
 from clipsieve.schemas.threads import map_ahead
 from clipsieve.training.data.images import image_stages, needed_side
 from clipsieve.training.data.order import SampleOrder
-from clipsieve.training.data.ring import Arrays, Field, allocate
+from clipsieve.training.data.ring import Arrays, Field
 from clipsieve.training.data.texts import FULL_LENGTH, text_stages
 from clipsieve.training.data.workers import BATCHES_AHEAD, WorkerPool
 from clipsieve.training.strategies.base import View
@@ -76,7 +76,7 @@ class PairReader:
         tower: Tower,
         views: Sequence[View],
         text_mask: str,
-        cache_bytes: int = CACHE_BYTES,
+        cache_bytes: int | None = None,
     ) -> None:
         self._order, self._plan, self._views, self._seed = order, order.plan, views, order.seed
         self._tower, self._text_mask = tower, text_mask
@@ -86,7 +86,7 @@ class PairReader:
         self._side = needed_side(augments, tower.image_size)
         self._ranges = RangeReader()
         self._cache: dict[int, DecodedPair] = {}
-        self.cache_bytes = cache_bytes
+        self.cache_bytes = CACHE_BYTES if cache_bytes is None else cache_bytes
         """Room for what is kept; that of several workers is shared out among them."""
         self._kept_bytes = 0
         pixels, length = (tower.image_size, tower.image_size, 3), int(text_cfg.get("context_length", FULL_LENGTH))
@@ -113,6 +113,14 @@ class PairReader:
                     return bad
                 self._write(pair, positions[row], into, row)
         return bad
+
+    def allocate(self, pairs: int) -> Arrays:
+        """New arrays of a batch, in memory that a GPU can fetch from by itself where there is one."""
+        arrays = {}
+        for name, field in self.fields.items():
+            memory = torch.empty(pairs * field.nbytes, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+            arrays[name] = memory.numpy().view(field.dtype).reshape(pairs, *field.shape)
+        return arrays
 
     def batch(self, arrays: Arrays, bad: Iterable[BadSample]) -> Batch:
         """The tensors of filled arrays, in the same memory."""
@@ -206,7 +214,7 @@ _Filled = Generator[tuple[Arrays, list[BadSample]], None, None]
 
 def _by_thread(reader: PairReader, shares: Iterator[range], _: int, __: int) -> _Filled:
     def read(share: range) -> tuple[Arrays, list[BadSample]]:
-        arrays = allocate(reader.fields, len(share))
+        arrays = reader.allocate(len(share))
         return arrays, reader.fill(share, arrays)
 
     return map_ahead(read, shares, threads=1, ahead=BATCHES_AHEAD + 1)

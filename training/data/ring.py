@@ -1,4 +1,8 @@
-"""The memory of batches: arrays with a row for each pair, of this process or shared with those that fill them."""
+"""The memory of batches, shared by the processes that fill them and the one that trains on them: arrays with a row for
+each pair.
+
+Nothing here needs torch, which a process takes seconds to import.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 Arrays = dict[str, np.ndarray]
 """By field: [B, …], a row for each pair of a batch."""
@@ -30,14 +34,18 @@ class Field:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-def allocate(fields: Mapping[str, Field], pairs: int) -> Arrays:
-    """New arrays of this process, in memory that a GPU can fetch from by itself where there is one."""
-    return {
-        name: torch.empty(
-            pairs * field.nbytes, dtype=torch.uint8, pin_memory=torch.cuda.is_available()
-        ).numpy().view(field.dtype).reshape(pairs, *field.shape)
-        for name, field in fields.items()
-    }  # fmt: skip
+class Reader(Protocol):
+    """What fills the arrays of a batch; pickled, it comes to another process."""
+
+    cache_bytes: int
+    """What it may keep of its work."""
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """What a pair has one of."""
+
+    def fill(self, positions: range, into: Arrays, part: int, parts: int) -> Any:
+        """Write the pairs of one of the parts into their rows; what it returns is handed on."""
 
 
 class Ring:
@@ -56,17 +64,13 @@ class Ring:
         """The arrays of every slot."""
         return [self._slot(number) for number in range(self._slots)]
 
-    def pin(self) -> None:
-        """Have CUDA fetch from this memory by itself; nothing is done where there is no GPU."""
-        if torch.cuda.is_available():
-            address = np.frombuffer(self._memory, np.uint8).ctypes.data
-            torch.cuda.check_error(torch.cuda.cudart().cudaHostRegister(address, len(self._memory), 0))
+    @property
+    def memory(self) -> np.ndarray:
+        """uint8[N], all of it."""
+        return np.frombuffer(self._memory, np.uint8)
 
     def close(self) -> None:
         """Let go of the memory; what still looks at a slot keeps it."""
-        if torch.cuda.is_available():
-            address = np.frombuffer(self._memory, np.uint8).ctypes.data
-            torch.cuda.check_error(torch.cuda.cudart().cudaHostUnregister(address))
         os.close(self.descriptor)
 
     def _slot(self, number: int) -> Arrays:

@@ -1,4 +1,7 @@
-"""The server that a trainer starts for its workers, and a worker (workers.py draws them)."""
+"""The server that a trainer starts for its workers, and a worker (workers.py draws them).
+
+It loads no more than its reader needs.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,9 @@ import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 
-import cv2
-import torch
-
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.processes import ignore_stop_requests
-from clipsieve.training.data.ring import Ring
-from clipsieve.training.data.workers import Reader
+from clipsieve.training.data.ring import Reader, Ring
 
 
 def main(descriptors: Sequence[int], ring: int) -> None:
@@ -25,8 +24,6 @@ def main(descriptors: Sequence[int], ring: int) -> None:
     Returns when the trainer is gone, or all workers are.
     """
     ignore_stop_requests()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
     control, *connections = (Connection(descriptor) for descriptor in descriptors)
     try:
         reader, pairs, slots = pickle.loads(control.recv_bytes())  # noqa: S301  (the trainer's own)

@@ -16,33 +16,20 @@ import pickle
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import torch
 
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.processes import cause_of, isolated
-from clipsieve.training.data.ring import Arrays, Field, Ring
+from clipsieve.training.data.ring import Arrays, Reader, Ring
 
 BATCHES_AHEAD = 2
 _ON_DEVICE = 2
 """Batches before the current one that a GPU may not have fetched yet: the host may be that many steps ahead of it."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-class Reader(Protocol):
-    """What fills a batch; it is pickled once, for the server."""
-
-    cache_bytes: int
-
-    @property
-    def fields(self) -> Mapping[str, Field]:
-        """What a pair has one of."""
-
-    def fill(self, positions: range, into: Arrays, part: int, parts: int) -> Any:
-        """Write the pairs of one of the parts into their rows; what it returns is handed on."""
 
 
 class WorkerPool:
@@ -52,7 +39,10 @@ class WorkerPool:
         self._lag = _ON_DEVICE if torch.cuda.is_available() else 0
         slots = BATCHES_AHEAD + 1 + self._lag
         self._ring = Ring(reader.fields, most_pairs, slots)
-        self._ring.pin()
+        if torch.cuda.is_available():
+            # The GPU fetches from it by itself.
+            memory = self._ring.memory
+            torch.cuda.check_error(torch.cuda.cudart().cudaHostRegister(memory.ctypes.data, memory.nbytes, 0))
         self._slots = self._ring.slots()
         pairs = [socket.socketpair() for _ in range(workers + 1)]
         self._control, *self._workers = (Connection(own.detach()) for own, _ in pairs)
@@ -97,6 +87,8 @@ class WorkerPool:
         for connection in (self._control, *self._workers):
             connection.close()
         self._server.wait()
+        if torch.cuda.is_available():
+            torch.cuda.check_error(torch.cuda.cudart().cudaHostUnregister(self._ring.memory.ctypes.data))
         self._ring.close()
 
     def _send(self, worker: Connection, message: tuple[int, int, int]) -> None:

@@ -90,7 +90,8 @@ def test_a_move_is_big_visions(name, place, size):
 
 def turned(angle, middle, column, row):
     across, down = column - middle, row - middle
-    return middle + across * np.cos(angle) - down * np.sin(angle), middle + across * np.sin(angle) + down * np.cos(angle)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return middle + across * cos - down * sin, middle + across * sin + down * cos
 
 
 def test_a_shear_leaves_the_corner_and_empties_what_big_visions_does(pixels):

@@ -68,7 +68,7 @@ class BadSamples:
         again = f"restore the shards and run the same command again: training resumes after step {step - 1}"
         if lost:
             return BudgetError(
-                f"{self._path}: neither a sample nor those drawn for its place can be read: {lost[0]['reason']}; {again}"
+                f"{self._path}: neither a sample nor any drawn instead can be read: {lost[0]['reason']}; {again}"
             )
         share = self._job.options.bad_samples
         return BudgetError(

@@ -135,9 +135,7 @@ def test_a_store_that_is_lost_ends_the_run_at_once(damaged, options, tmp_path, m
 
     monkeypatch.setattr(sys, "stderr", Terminal(2, lose))
     monkeypatch.setattr(loader, "CACHE_BYTES", 0)
-    with pytest.raises(
-        BudgetError, match=r"neither a sample nor those drawn for its place can be read: .*; restore the"
-    ):
+    with pytest.raises(BudgetError, match=r"neither a sample nor any drawn instead can be read: .*; restore the"):
         run(folder, (), out, options)
     (checkpoint,) = Path(out, "checkpoints").iterdir()
     assert 2 <= int(checkpoint.stem) <= 6

@@ -20,12 +20,13 @@ from clipsieve.schemas.errors import InputError, one_line
 from clipsieve.schemas.images import decode_sample
 from clipsieve.schemas.ranges import RangeReader
 from clipsieve.schemas.samples import Sample, read_samples
-from clipsieve.schemas.threads import map_ahead
+from clipsieve.schemas.threads import Future, open_pool
 from clipsieve.training.data.images import image_stages, needed_side
 from clipsieve.training.data.order import SampleOrder
 from clipsieve.training.data.ring import Arrays, Field
 from clipsieve.training.data.texts import FULL_LENGTH, text_stages
-from clipsieve.training.data.workers import BATCHES_AHEAD, WorkerPool
+from clipsieve.training.data.turns import in_turn, slots_needed
+from clipsieve.training.data.workers import WorkerPool
 from clipsieve.training.strategies.base import View
 from clipsieve.training.towers.tower import Tower
 
@@ -212,12 +213,18 @@ def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> G
 _Filled = Generator[tuple[Arrays, list[BadSample]], None, None]
 
 
-def _by_thread(reader: PairReader, shares: Iterator[range], _: int, __: int) -> _Filled:
-    def read(share: range) -> tuple[Arrays, list[BadSample]]:
-        arrays = reader.allocate(len(share))
-        return arrays, reader.fill(share, arrays)
+def _by_thread(reader: PairReader, shares: Iterator[range], most: int, _: int) -> _Filled:
+    slots = [reader.allocate(most) for _ in range(slots_needed())]
+    filling: dict[int, Future[list[BadSample]]] = {}
+    thread = open_pool(1, "loader")
 
-    return map_ahead(read, shares, threads=1, ahead=BATCHES_AHEAD + 1)
+    def begin(slot: int, share: range) -> None:
+        filling[slot] = thread.submit(reader.fill, share, slots[slot])
+
+    try:
+        yield from in_turn(slots, shares, begin, lambda slot: filling.pop(slot).result())
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 def _by_processes(reader: PairReader, shares: Iterator[range], most: int, workers: int) -> _Filled:

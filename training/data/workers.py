@@ -15,7 +15,6 @@ import os
 import pickle
 import socket
 import subprocess
-from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
@@ -25,10 +24,8 @@ import torch
 from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.processes import cause_of, isolated
 from clipsieve.training.data.ring import Arrays, Reader, Ring
+from clipsieve.training.data.turns import in_turn, slots_needed
 
-BATCHES_AHEAD = 2
-_ON_DEVICE = 2
-"""Batches before the current one that a GPU may not have fetched yet: the host may be that many steps ahead of it."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -36,8 +33,7 @@ class WorkerPool:
     """The workers of a trainer, from their start until `close`."""
 
     def __init__(self, reader: Reader, most_pairs: int, workers: int) -> None:
-        self._lag = _ON_DEVICE if torch.cuda.is_available() else 0
-        slots = BATCHES_AHEAD + 1 + self._lag
+        slots = slots_needed()
         self._ring = Ring(reader.fields, most_pairs, slots)
         if torch.cuda.is_available():
             # The GPU fetches from it by itself.
@@ -57,30 +53,14 @@ class WorkerPool:
         for _, other in pairs:
             other.close()
         self._answers: list[list[Any]] = [[] for _ in self._slots]
-        self._control.send_bytes(pickle.dumps((reader, most_pairs, slots)))
+        try:
+            self._control.send_bytes(pickle.dumps((reader, most_pairs, slots)))
+        except OSError:
+            self._say_who_died()
 
     def filled(self, shares: Iterable[range]) -> Iterator[tuple[Arrays, list[Any]]]:
-        """The arrays of each range of positions, with what each worker says of them, in order.
-
-        Arrays are filled anew once the next are requested; on a GPU, once it has done what was requested of it by then.
-        """
-        ahead = iter(shares)
-        free: deque[tuple[int, torch.cuda.Event | None]] = deque((slot, None) for slot in range(len(self._slots)))
-        begun: deque[tuple[int, int]] = deque()
-        while True:
-            while len(free) > self._lag and (share := next(ahead, None)) is not None:
-                slot, used = free.popleft()
-                if used is not None:
-                    used.synchronize()
-                begun.append((slot, len(share)))
-                for worker in self._workers:
-                    self._send(worker, (slot, share.start, share.stop))
-            if not begun:
-                return
-            slot, pairs = begun.popleft()
-            answers = self._answers_on(slot)
-            yield {name: array[:pairs] for name, array in self._slots[slot].items()}, answers
-            free.append((slot, _recorded()))
+        """The arrays of each range of positions, with what each worker says of them, as `in_turn` gives them."""
+        return in_turn(self._slots, shares, self._begin, self._answers_on)
 
     def close(self) -> None:
         """End the workers, wherever they are in their work."""
@@ -91,9 +71,10 @@ class WorkerPool:
             torch.cuda.check_error(torch.cuda.cudart().cudaHostUnregister(self._ring.memory.ctypes.data))
         self._ring.close()
 
-    def _send(self, worker: Connection, message: tuple[int, int, int]) -> None:
+    def _begin(self, slot: int, share: range) -> None:
         try:
-            worker.send(message)
+            for worker in self._workers:
+                worker.send((slot, share.start, share.stop))
         except OSError:
             self._say_who_died()
 
@@ -125,12 +106,3 @@ class WorkerPool:
         raise ClipsieveError(
             f"a process that decodes images died ({cause_of(status)}); run the same command again to resume"
         )
-
-
-def _recorded() -> torch.cuda.Event | None:
-    """An event after all that was requested of the GPU so far; None where there is none."""
-    if not torch.cuda.is_available():
-        return None
-    event = torch.cuda.Event()
-    event.record()
-    return event

@@ -239,6 +239,8 @@ class TrainCounts(Counts):
     """Of the pairs, those that were taken down or came to be opted out while the run was stopped; None where none."""
     samples_seen: int
     unique_samples: int
+    bad_samples: int | None = None
+    """Pairs that could not be read, in whose places others were seen; None where there was none."""
     steps: int
     parameters: int
     image_macs: int

@@ -22,16 +22,22 @@ MAX_PIXELS = 178_956_970
 """Pixels beyond which Pillow refuses an image; checked here too, for any library may lift Pillow's limit."""
 
 
-def decode_image(data: bytes, where: str, formats: tuple[str, ...] = SHARD_FORMATS) -> Image.Image:
+def decode_image(
+    data: bytes, where: str, formats: tuple[str, ...] = SHARD_FORMATS, least_side: int | None = None
+) -> Image.Image:
     """The pixels of an encoded image, in the mode that it is stored in.
 
-    ``where`` says where the image lies, for messages. Raises InputError where the image has another format than those
-    of ``formats``, is larger than `MAX_PIXELS` by its header, is truncated or is damaged.
+    With ``least_side``, a JPEG comes at a half, a quarter or an eighth of its size, decoded at that scale, where its
+    shorter side still has so many pixels. ``where`` says where the image lies, for messages.
+    Raises InputError where the image has another format than those of ``formats``, is larger than `MAX_PIXELS` by its
+    header, is truncated or is damaged.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        if least_side is not None:
+            image.draft(None, (least_side, least_side))
         image.load()
     except UnidentifiedImageError as error:  # its text is the address of the stream
         raise _refusal(where, f"not a readable image of one of {', '.join(formats)}") from error
@@ -40,16 +46,17 @@ def decode_image(data: bytes, where: str, formats: tuple[str, ...] = SHARD_FORMA
     return image
 
 
-def decode_sample(sample: Sample, tar: str) -> Image.Image:
+def decode_sample(sample: Sample, tar: str, least_side: int | None = None) -> Image.Image:
     """The image of a sample of the tar at path ``tar``, as RGB; transparency is left aside, not laid on a colour.
 
+    ``least_side`` is that of `decode_image`.
     Raises InputError where the sample has no image, or one that `decode_image` refuses.
     """
     try:
         data = sample.image
     except InputError as error:
         raise InputError(f"{tar}: {error}") from error
-    image = decode_image(data, f"{tar}: sample {sample.key}")
+    image = decode_image(data, f"{tar}: sample {sample.key}", least_side=least_side)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

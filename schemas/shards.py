@@ -69,6 +69,13 @@ def tar_paths(folder: str, shards: Iterable[str]) -> tuple[str, ...]:
         raise InputError(f"{files.join(folder, TARS_NAME)}: does not say where the tar of {error} is") from error
 
 
+def table_of(folder: str, tar: str) -> str:
+    """The path of the table of the shard of ``folder`` whose tar lies at the path ``tar``."""
+    tars = tars_of(folder).tars if is_index(folder) else {}
+    name = next((shard for shard, path in tars.items() if path == tar), files.name_of(tar).removesuffix(_TAR))
+    return files.join(folder, f"{name}{_TABLE}")
+
+
 def naming_of(folder: str) -> MemberNaming | None:
     """How the members of the tars are named; None where they are as in clipsieve's own shards."""
     return tars_of(folder).naming if is_index(folder) else None

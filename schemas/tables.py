@@ -207,6 +207,7 @@ TRAIN_LOG = Table(
             column("device_bytes", pa.int64(), "most GPU memory that it held; null: on a CPU"),
             column("gflops", pa.float64(), "spent on training so far, as the ledger counts, / 10^9", nullable=False),
             column("mfu", pa.float64(), "FLOP/s by the devices' bf16 peak; null: the peak is not known"),
+            column("bad_samples", pa.int64(), "different samples so far that could not be read; null: none"),
         ]
     ),
 )

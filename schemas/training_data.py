@@ -8,6 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+BAD_SAMPLES_NAME = "bad_samples.jsonl"
+"""The file of a model's folder that lists the pairs that could not be read in training."""
+
 
 class WeightedSubset(BaseModel):
     """A subset or sample that a stage read its pairs through."""

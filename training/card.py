@@ -7,6 +7,7 @@ from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.ledger import Ledger
 from clipsieve.schemas.manifest import Manifest
 from clipsieve.schemas.tokenizer import MERGES_NAME, PIECES_NAME
+from clipsieve.schemas.training_data import BAD_SAMPLES_NAME
 from clipsieve.training.towers.tower import Tower
 
 CARD_NAME = "README.md"
@@ -59,9 +60,15 @@ def _data(manifest: Manifest) -> str:
     lacking = f" ({counts.pairs / whole:.2%} of its members; {counts.missing:,} are missing)" if counts.missing else ""
     return (
         f"Trained on {_chosen(manifest)}{lacking}: {counts.pairs:,} pairs, {counts.samples_seen:,} samples seen in "
-        f"{counts.steps:,} steps, {counts.unique_samples:,} of them distinct. `manifest.json` holds the digests "
-        "by which the folders of shards and subsets can be told."
+        f"{counts.steps:,} steps, {counts.unique_samples:,} of them distinct{_bad(counts)}. `manifest.json` holds the "
+        "digests by which the folders of shards and subsets can be told."
     )
+
+
+def _bad(counts: TrainCounts) -> str:
+    if not counts.bad_samples:
+        return ""
+    return f"; {counts.bad_samples:,} pairs could not be read, in their places others were seen (`{BAD_SAMPLES_NAME}`)"
 
 
 def _chosen(manifest: Manifest) -> str:

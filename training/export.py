@@ -19,7 +19,7 @@ from clipsieve.training.strategies.base import Strategy
 from clipsieve.training.towers.tower import build_model
 
 
-def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Manifest:
+def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float, bad_samples: int) -> Manifest:
     """Write the model folder and close it; the checkpoints go last, so that a stop before that costs no step."""
     runtime, seen, manifest = job.runtime, job.steps * job.options.batch_size, present_manifest(job.out)
     weights = gathered(strategy.model.state_dict(), runtime.is_first)
@@ -30,7 +30,8 @@ def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Ma
             opted_out=job.plan.opted_out if INPUT_NAME in manifest.inputs else None,
             removed=job.plan.header.gone or None,
             samples_seen=seen,
-            unique_samples=job.order.unique(seen),
+            unique_samples=job.order.unique(seen) - bad_samples,
+            bad_samples=bad_samples or None,
             steps=job.steps,
             parameters=cost.parameters,
             image_macs=cost.image_macs,

@@ -20,6 +20,7 @@ from clipsieve.schemas.terminal import say
 from clipsieve.schemas.tokenizer import pieces_digest
 from clipsieve.schemas.training_data import WeightedSubset, mixture, subset_digests
 from clipsieve.training.checkpoint import PlanMark, RunOrigin, last_origin
+from clipsieve.training.data.images import DECODER
 from clipsieve.training.data.order import SampleOrder, make_order
 from clipsieve.training.data.plan import PlanSource
 from clipsieve.training.data.plan_file import PlanInputs, SamplePlan
@@ -133,8 +134,8 @@ def parse_subset(text: str) -> WeightedSubset:
 
 
 def inputs_of(shards: str, tower: Tower, opt_out: str | None, initial: str | None) -> dict[str, str]:
-    """Digests of what a run reads, but for the subsets."""
-    inputs = {"shards": input_digest(shards), "tower": tower.digest, **load_opt_out(opt_out).inputs}
+    """Digests of what a run reads, but for the subsets, and the name of what decodes its images."""
+    inputs = {"shards": input_digest(shards), "tower": tower.digest, "decoder": DECODER, **load_opt_out(opt_out).inputs}
     if pieces := pieces_digest(tower.model_cfg["text_cfg"]):
         inputs["tokenizer"] = pieces
     if initial:

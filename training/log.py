@@ -129,9 +129,9 @@ class TrainLog:
         }
         return None
 
-    def report(self) -> None:
-        """Print and keep a row on the last step, which was settled."""
-        row = self._row(time.perf_counter() - self._since)
+    def report(self, bad_samples: int) -> None:
+        """Print and keep a row on the last step, which was settled; so many samples could not be read so far."""
+        row = self._row(time.perf_counter() - self._since, bad_samples)
         self._rows.append(row)
         self._reported = self._done
         self._since = time.perf_counter()
@@ -152,7 +152,7 @@ class TrainLog:
         if self._board is not None:
             self._board.flush()
 
-    def _row(self, seconds: float) -> dict[str, Any]:
+    def _row(self, seconds: float, bad_samples: int) -> dict[str, Any]:
         measure, device = self._measure, self._runtime.device
         samples = self._done * measure.batch_size
         rate = (self._done - self._reported) * measure.batch_size / seconds
@@ -168,16 +168,18 @@ class TrainLog:
             "device_bytes": device_bytes(device),
             "gflops": samples * measure.training_flops / 1e9,
             "mfu": rate * measure.training_flops / (peak * self._runtime.world_size) if peak else None,
+            "bad_samples": bad_samples or None,
         }
 
     def _print(self, row: dict[str, Any]) -> None:
         left = (self._measure.steps - self._done) * self._measure.batch_size / row["samples_per_second"]
         used = "" if row["mfu"] is None else f"MFU {row['mfu']:.0%}  "
         memory = row["device_bytes"] or row["resident_bytes"]
+        bad = f"bad samples {row['bad_samples']:,}  " if row["bad_samples"] else ""
         print(
             f"step {self._done}/{self._measure.steps}  loss {row['loss']:.4f}  lr {row['learning_rate']:.2e}  "
             f"temperature {row['temperature']:.4f}  gradient norm {row['grad_norm']:.2f}  "
-            f"{row['samples_per_second']:.0f} samples/s  wait for data {row['data_wait_share']:.0%}  {used}"
+            f"{row['samples_per_second']:.0f} samples/s  wait for data {row['data_wait_share']:.0%}  {bad}{used}"
             f"memory {memory / 2**30:.1f} GiB  {row['gflops']:,.0f} GFLOP  "
             f"left {datetime.timedelta(seconds=round(left))}",
             file=sys.stderr,

@@ -45,6 +45,19 @@ class Runtime:
         dist.all_reduce(total, group=self.control)
         return tuple(total.bool().tolist())
 
+    def gather(self, data: bytes) -> list[bytes]:
+        """The ``data`` of each process, by rank; every process calls it."""
+        if self.control is None:
+            return [data]
+        sizes = torch.zeros(self.world_size, dtype=torch.int64)
+        sizes[self.rank] = len(data)
+        dist.all_reduce(sizes, group=self.control)
+        parts = torch.zeros(self.world_size, int(sizes.max()), dtype=torch.uint8)
+        parts[self.rank, : len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else 0
+        if parts.numel():
+            dist.all_reduce(parts, group=self.control)
+        return [part[:size].numpy().tobytes() for part, size in zip(parts, sizes.tolist(), strict=True)]
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """``values`` averaged over the processes, on the CPU; every process calls it."""
         values = values.cpu()

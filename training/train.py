@@ -16,6 +16,7 @@ from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, read_manifest
 from clipsieve.schemas.options import TrainOptions
+from clipsieve.training.bad_samples import BadSamples
 from clipsieve.training.checkpoint import CheckpointWriter, load_checkpoint, state_of
 from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader, load_batches
@@ -72,20 +73,22 @@ def run(
             runtime.barrier()
             stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
             cost = tower_cost(tower, options)
-            seconds = _train(job, stepper, cost)
-            manifest = export_model(job, strategy, cost, seconds)
+            seconds, bad_samples = _train(job, shards, stepper, cost)
+            manifest = export_model(job, strategy, cost, seconds, bad_samples)
             job.drop_cached()
             return manifest
 
 
-def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
-    """Take the steps that the checkpoint, if there is one, has not; returns the seconds of all of them."""
+def _train(job: Job, shards: str, stepper: Stepper, cost: Cost) -> tuple[float, int]:
+    """Take the steps that the checkpoint, if there is one, has not; returns the seconds of all of them, and how many
+    samples could not be read."""
     options, runtime, steps = job.options, job.runtime, job.steps
     strategy, optimizer = stepper.strategy, stepper.optimizer
     progress = load_checkpoint(job.out, strategy, optimizer, job.origin, options.any_code)
     done = progress.steps
     measure = Measure(steps, options.batch_size, len(job.plan), cost.training_flops)
     log = TrainLog(job.out, runtime, measure, progress, options.tensorboard)
+    bad = BadSamples(job, shards, done)
     reader = PairReader(job.order, job.tower, strategy.views, options.text_mask, job.tar_cache)
     with (
         stop_requests() as stop,
@@ -96,6 +99,10 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
         for batch in log.timed(batches):
             if done == progress.steps:
                 log.introduce(job.tower.name, cost.parameters, sum(job.plan.missing))
+            if (refusal := bad.admit(batch.bad, done + 1)) is not None:
+                if done > progress.steps and log.settle() is None:
+                    _save(job, stepper, log, bad, writer)
+                raise refusal
             rate = _set_up_step(job, optimizer, done)
             result = stepper.take(batch, job.share(done))
             log.add(StepValues(result.losses, result.grad_norm, strategy.model.logit_scale.exp(), rate))
@@ -103,21 +110,28 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
             stopping, is_due = runtime.any_of(stop.is_set(), runtime.is_first and writer.is_due)
             saving = done < steps and (stopping or is_due or done % options.checkpoint_steps == 0)
             logging = done == steps or done % options.log_steps == 0
-            if (saving or logging) and (bad := log.settle()) is not None:
-                raise _not_finite(job, reader, bad)
+            if (saving or logging) and (wrong := log.settle()) is not None:
+                raise _not_finite(job, reader, wrong)
             if logging:
-                log.report()
+                log.report(len(bad))
             if saving:
-                state = state_of(strategy, optimizer, runtime.is_first)
-                if runtime.is_first:
-                    log.write()
-                    writer.save(state, log.progress)
+                _save(job, stepper, log, bad, writer)
             if stopping and done < steps:
                 writer.wait()
                 raise SystemExit(SIGTERM_STATUS)
     if runtime.is_first:
         log.write()
-    return log.progress.seconds
+        bad.write()
+    return log.progress.seconds, len(bad)
+
+
+def _save(job: Job, stepper: Stepper, log: TrainLog, bad: BadSamples, writer: CheckpointWriter) -> None:
+    """Begin to write a checkpoint of the settled steps, and what is listed of them; every process calls it."""
+    state = state_of(stepper.strategy, stepper.optimizer, job.runtime.is_first)
+    if job.runtime.is_first:
+        log.write()
+        bad.write()
+        writer.save(state, log.progress)
 
 
 def _set_up_step(job: Job, optimizer: torch.optim.Optimizer, step: int) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,8 @@ from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_fn_api_pb2, endpoints_pb2
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from google.protobuf import json_format, text_format
+
+from clipsieve.schemas.processes import cause_of
 
 _DIED = "clipsieve.schemas.errors.ClipsieveError: a worker process died ({}); run the same command again to resume"
 
@@ -100,15 +101,8 @@ class WatchedWorker(worker_handlers.GrpcWorkerHandler):
     def _watch(self) -> None:
         status = self._process.wait()
         if not self._closing:
-            self._fail_job(_DIED.format(_cause(status)))
+            self._fail_job(_DIED.format(cause_of(status)))
 
     def _fail_job(self, error: str) -> None:
         for connection in list(self._connections.values()):
             connection.fail(error)
-
-
-def _cause(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    name = signal.Signals(-status).name
-    return f"{name}: out of memory?" if -status == signal.SIGKILL else name

@@ -9,10 +9,11 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 from contextlib import redirect_stderr
+
+from clipsieve.schemas.processes import ignore_stop_requests, isolated
 
 
 def _end_with_driver() -> None:
@@ -23,21 +24,13 @@ def _end_with_driver() -> None:
 
 
 def command() -> list[str]:
-    """The command that starts a worker process of this interpreter.
-
-    The worker imports from the places that this process imports from. The working directory is none of them unless it
-    is one here: ``python -m`` and ``python -c`` would put it first, and run a stranger's ``pipelines/`` or ``torch.py``
-    that lies in it. ``-I`` keeps it off; ``-P``, which does no more than that, came with Python 3.11.
-    """
-    places = [place for place in sys.path if place]
-    start = f"import sys; sys.path[:] = {places!r}; from {__name__} import main; main()"
-    return [sys.executable, "-I", "-c", start]
+    """The command that starts a worker process of this interpreter."""
+    return isolated(f"from {__name__} import main; main()")
 
 
 def main() -> None:
     """Serve the driver until it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and a service's stop are the driver's to handle
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stop_requests()
     threading.Thread(target=_end_with_driver, name="end_with_driver", daemon=True).start()
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
     gc.disable()  # what imports make lives on: to look for garbage in it again and again is a sixth of the start

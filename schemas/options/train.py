@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipsieve.schemas.options.base import Count, Options, Positive, Seconds, Seed
+from clipsieve.schemas.options.base import Count, FailureShare, Options, Positive, Seconds, Seed
 
 
 class TrainOptions(Options):
@@ -15,6 +15,7 @@ class TrainOptions(Options):
     may_change = frozenset(
         {
             "workers",
+            "bad_samples",
             "checkpoint_steps",
             "checkpoint_minutes",
             "log_steps",
@@ -89,7 +90,13 @@ class TrainOptions(Options):
     accumulate: Positive = Field(
         1, description="micro-batches into which a step's batch is cut; the loss is that of the whole batch"
     )
-    workers: Positive = Field(1, description="threads that decode images, per process")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="processes that decode images, for each that trains; 0: a thread of that one"
+    )
+    bad_samples: FailureShare = Field(
+        0.001,
+        description="share of the samples seen that may be unreadable; others take their places (64 always may)",
+    )
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp",
         description="what is split over the processes: the batch (ddp), or weights and optimizer state too (fsdp)",

@@ -6,14 +6,18 @@ Every operation draws from the generator that it is given and from nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
+import cv2
 import numpy as np
-from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
+from clipsieve.training.data import operations
+from clipsieve.training.data.operations import Pixels
 from clipsieve.training.data.randaugment import Operation, randaugment
 
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.4, 0.4, 0.4, 0.1
+_JITTERED = (operations.brightness, operations.contrast, operations.saturation, operations.hue)
+_SPREAD = np.array([0.8, 0.8, 0.8, 0.2])
+"""Of the factors about 1, and of the turn of the hue, at strength 1 (SimCLR, appendix A)."""
 _SIGMA = (0.1, 2.0)
 
 
@@ -24,40 +28,40 @@ class Augmentation:
     crop: tuple[float, float] | None = None
     """Least and greatest share of the image that a random crop covers; None: the evaluation's geometry."""
     operations: tuple[Operation, ...] = ()
-    """In this order, on uint8[3, S, S]."""
+    """In this order, on uint8[S, S, 3]."""
 
 
-def flip(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+def flip(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Mirrored half of the time."""
-    return F.horizontal_flip(pixels) if rng.random() < 0.5 else pixels
+    return np.asarray(cv2.flip(pixels, 1)) if rng.random() < 0.5 else pixels
 
 
-def jitter(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Colours changed in 8 of 10 images: factors of 1 ± .4, hue by ± .1 of the circle, in a random order.
+def jitter(pixels: Pixels, rng: np.random.Generator, strength: float) -> Pixels:
+    """Colours changed in 8 of 10 images: factors of 1 ± .8, hue by ± .2 of the circle, times the strength, in a random
+    order.
 
-    Torchvision's ``ColorJitter(.4, .4, .4, .1)``: SimCLR's (appendix A) at strength .5.
+    Torchvision's ``ColorJitter`` of these factors.
     """
     if rng.random() >= 0.8:
         return pixels
-    adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
-    spread = np.array([_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE])
+    spread = _SPREAD * strength
     amounts = np.array([1.0, 1.0, 1.0, 0.0]) + rng.uniform(-spread, spread)
-    for which in rng.permutation(len(adjust)):
-        pixels = adjust[which](pixels, float(amounts[which]))
+    for which in rng.permutation(len(_JITTERED)):
+        pixels = _JITTERED[which](pixels, float(amounts[which]))
     return pixels
 
 
-def grey(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+def grey(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Without colour in 2 of 10 images."""
-    return F.rgb_to_grayscale(pixels, num_output_channels=3) if rng.random() < 0.2 else pixels
+    return operations.grey(pixels) if rng.random() < 0.2 else pixels
 
 
-def blur(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+def blur(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Blurred in half of the images, by a sigma of .1 to 2 px over a kernel of a tenth of the side (SimCLR)."""
     if rng.random() >= 0.5:
         return pixels
-    side = max(3, pixels.shape[-1] // 10 | 1)
-    return F.gaussian_blur(pixels, [side, side], [float(rng.uniform(*_SIGMA))])
+    side = max(3, len(pixels) // 10 | 1)
+    return operations.gaussian_blur(pixels, side, float(rng.uniform(*_SIGMA)))
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
@@ -65,7 +69,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "crop": Augmentation((0.5, 1.0)),  # SLIP, section 4: the caption's view
     "crop_flip": Augmentation((0.4, 1.0), (flip,)),  # CLIPA's area
     "randaugment": Augmentation(None, (randaugment,)),
-    # Khosla et al. 2020, supplementary material
-    "stacked_randaugment": Augmentation((0.08, 1.0), (flip, jitter, randaugment, grey, blur)),
-    "simclr": Augmentation((0.08, 1.0), (jitter, grey, blur, flip)),  # SLIP's other two views
+    # Khosla et al. 2020, supplementary material; the strength is that of their scripts
+    "stacked_randaugment": Augmentation((0.08, 1.0), (flip, partial(jitter, strength=1.0), randaugment, grey, blur)),
+    "simclr": Augmentation((0.08, 1.0), (partial(jitter, strength=0.5), grey, blur, flip)),  # SLIP's other two views
 }

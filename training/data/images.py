@@ -12,15 +12,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from open_clip import image_transform
 from PIL import Image
 from torchvision.transforms import Compose
 
 from clipsieve.training.data.augmentations import AUGMENTATIONS, Augmentation
+from clipsieve.training.data.operations import resized
 
 CROP_RATIO = (3 / 4, 4 / 3)
 """Width by height of a random crop (torchvision's RandomResizedCrop)."""
+_CROPS_DRAWN = 10
+
+DECODER = "Pillow, JPEGs at reduced scale"
+"""What a run's pixels come from; another decoder's differ."""
 
 Prepare = Callable[[Image.Image], np.ndarray]
 """RGB image -> uint8[H, W, 3], the part of the work that is the same in every epoch and view."""
@@ -35,11 +39,15 @@ def image_stages(augments: Sequence[str], preprocess_cfg: dict[str, Any]) -> tup
     """
     size = int(preprocess_cfg["size"])
     chosen = [AUGMENTATIONS[name] for name in augments]
-    crops = [augmentation.crop for augmentation in chosen if augmentation.crop]
-    # As large as the smallest crop needs to have the tower's size without being enlarged.
-    side = max((math.ceil(size / math.sqrt(least * CROP_RATIO[0])) for least, _ in crops), default=0)
-    prepare = partial(shrink, side=side) if crops else fit_to_tower(preprocess_cfg)
+    is_cropped = any(augmentation.crop for augmentation in chosen)
+    prepare = partial(shrink, side=needed_side(augments, size)) if is_cropped else fit_to_tower(preprocess_cfg)
     return prepare, [partial(make_view, augmentation=augmentation, size=size) for augmentation in chosen]
+
+
+def needed_side(augments: Sequence[str], size: int) -> int:
+    """Pixels of an image's shorter side that ``size`` pixels of the smallest crop need not to be enlarged."""
+    crops = [AUGMENTATIONS[name].crop for name in augments]
+    return max(math.ceil(size / math.sqrt(crop[0] * CROP_RATIO[0])) if crop else size for crop in crops)
 
 
 def fit_to_tower(preprocess_cfg: dict[str, Any]) -> Prepare:
@@ -67,20 +75,26 @@ def make_view(pixels: np.ndarray, seed: tuple[int, int, int], augmentation: Augm
     rng = np.random.default_rng(seed)
     if augmentation.crop:
         pixels = random_crop(pixels, rng, augmentation.crop, size)
-    if not augmentation.operations:
-        return pixels
-    changed = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
     for operation in augmentation.operations:
-        changed = operation(changed, rng)
-    return changed.permute(1, 2, 0).numpy()
+        pixels = operation(pixels, rng)
+    return pixels
 
 
 def random_crop(pixels: np.ndarray, rng: np.random.Generator, area: tuple[float, float], size: int) -> np.ndarray:
-    """A random crop of this share of the image and of `CROP_RATIO`, resized to ``size``."""
+    """A random crop of this share of the image and of `CROP_RATIO`, resized to ``size``.
+
+    One that does not fit into the image is drawn again, ten times; then it is the largest in the middle (torchvision's
+    RandomResizedCrop).
+    """
     height, width = pixels.shape[:2]
-    covered = rng.uniform(*area) * height * width
-    ratio = math.exp(rng.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
-    crop_width, crop_height = min(width, math.sqrt(covered * ratio)), min(height, math.sqrt(covered / ratio))
-    left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
-    box = (left, top, left + crop_width, top + crop_height)
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, box=box))
+    low, high = CROP_RATIO
+    for _ in range(_CROPS_DRAWN):
+        covered = rng.uniform(*area) * height * width
+        ratio = math.exp(rng.uniform(math.log(low), math.log(high)))
+        across, down = round(math.sqrt(covered * ratio)), round(math.sqrt(covered / ratio))
+        if 0 < across <= width and 0 < down <= height:
+            top, left = int(rng.integers(height - down + 1)), int(rng.integers(width - across + 1))
+            return resized(pixels[top : top + down, left : left + across], size)
+    across, down = min(width, max(1, round(height * high))), min(height, max(1, round(width / low)))
+    top, left = (height - down) // 2, (width - across) // 2
+    return resized(pixels[top : top + down, left : left + across], size)

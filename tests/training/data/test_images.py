@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import partial
 
 import numpy as np
@@ -11,10 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from scipy import stats
+from torchvision.transforms import RandomResizedCrop
 
+from clipsieve.schemas.images import decode_image
+from clipsieve.training.data import images
 from clipsieve.training.data.augmentations import AUGMENTATIONS
-from clipsieve.training.data.images import CROP_RATIO, fit_to_tower, image_stages, make_view, random_crop, shrink
+from clipsieve.training.data.images import (
+    CROP_RATIO,
+    fit_to_tower,
+    image_stages,
+    make_view,
+    needed_side,
+    random_crop,
+    shrink,
+)
 from clipsieve.training.data.loader import normalise
+from tests.training.data.pictures import smooth_picture
 
 
 def picture(width, height):
@@ -45,6 +59,30 @@ def test_without_augmentation_a_tower_sees_what_open_clip_shows_it(resize_mode, 
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 
+@pytest.fixture
+def drawn_box(monkeypatch):
+    """drawn_box(width, height, area, seed): top, left, height and width of the crop that is drawn."""
+
+    def box(width, height, area, seed):
+        cut = random_crop(coordinates(width, height), np.random.default_rng(seed), area, 8)
+        return int(cut[0, 0, 1]), int(cut[0, 0, 0]), *cut.shape[:2]
+
+    monkeypatch.setattr(images, "resized", lambda cut, _: cut)
+    return box
+
+
+@pytest.mark.parametrize("area", [(0.08, 1.0), (0.4, 1.0), (0.5, 1.0)])
+@pytest.mark.parametrize("width, height", [(64, 64), (90, 60), (20, 120)])
+def test_crops_are_drawn_as_torchvision_draws_them(drawn_box, width, height, area):
+    """Areas, places and shapes have its distributions: one that does not fit is drawn again, not cut off."""
+    torch.manual_seed(0)
+    image = torch.empty(3, height, width)
+    theirs = np.array([RandomResizedCrop.get_params(image, [*area], [*CROP_RATIO]) for _ in range(1500)])
+    ours = np.array([drawn_box(width, height, area, seed) for seed in range(1500)])
+    for of in (lambda b: b[:, 2] * b[:, 3], lambda b: b[:, 3] / b[:, 2], lambda b: b[:, 0], lambda b: b[:, 1]):
+        assert stats.ks_2samp(of(ours), of(theirs)).pvalue > 1e-4
+
+
 @settings(max_examples=60)
 @given(st.integers(60, 250), st.integers(60, 250), st.integers(0, 1 << 20), st.sampled_from([0.08, 0.4, 0.5]))
 def test_a_crop_covers_its_share_of_the_image(width, height, seed, share):
@@ -52,7 +90,7 @@ def test_a_crop_covers_its_share_of_the_image(width, height, seed, share):
     assert crop.shape == (64, 64, 3)
     spans = (np.ptp(crop[..., channel].astype(int)) + 1 for channel in (0, 1))
     columns, lines = (min(span * 64 / 63, limit) for span, limit in zip(spans, (width, height), strict=True))
-    # The borders of an elongated image cut a box off, so a crop may be smaller than the least share.
+    # Of an elongated image the crop in the middle may be smaller than the least share.
     least = share * min(1.0, width / height * CROP_RATIO[0], height / width * CROP_RATIO[0])
     assert least * 0.8 <= columns * lines / (width * height) <= 1.0
 
@@ -90,3 +128,22 @@ def test_what_is_kept_of_an_image_suffices_for_its_smallest_crop():
         side = min(prepare(picture(900, 800)).shape[:2])
         narrowest = side * np.sqrt(least * CROP_RATIO[0])
         assert 32 <= narrowest < 34
+
+
+@pytest.mark.parametrize("size, mean", [(32, 1.5), (64, 2), (100, 3)])
+def test_a_jpeg_decoded_at_reduced_scale_is_near_the_whole_one(size, mean):
+    """The picture has noise in every pixel; of a photograph the difference is less."""
+    stream = io.BytesIO()
+    Image.fromarray(smooth_picture(256)).save(stream, "JPEG", quality=95)
+    whole, reduced = (decode_image(stream.getvalue(), "here", least_side=side) for side in (None, size))
+    assert whole.size == (256, 256) and size <= min(reduced.size) < 2 * size
+    fit = fit_to_tower({"size": size, "resize_mode": "squash", "interpolation": "bicubic"})
+    apart = np.abs(fit(whole).astype(int) - fit(reduced))
+    assert 0 < apart.mean() < mean
+
+
+@pytest.mark.parametrize("augments", [["none"], ["randaugment"], ["crop"], ["crop", "simclr"]])
+def test_an_image_is_decoded_as_large_as_its_views_need_it(augments):
+    prepare, _ = image_stages(augments, {"size": 32, "resize_mode": "squash", "interpolation": "bicubic"})
+    side = needed_side(augments, 32)
+    assert prepare(picture(side, side)).shape[:2] == ((side, side) if augments[0] == "crop" else (32, 32))

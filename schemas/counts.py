@@ -236,8 +236,11 @@ class TrainCounts(Counts):
     """Members of the subsets that the shards lack; None where none may be missing."""
     opted_out: int | None = None
     samples_seen: int
-    unique_samples: int
+    unique_samples: int | None = None
+    """None of a checkpoint's model whose run mixes subsets or repeats pairs: it is counted at the end alone."""
     steps: int
+    of_steps: int | None = None
+    """Of a checkpoint's model, how many its run takes; None where it took them all."""
     parameters: int
     image_macs: int
     text_macs: int

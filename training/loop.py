@@ -1,4 +1,7 @@
-"""The loop over a run's steps, and what follows each: the log, a checkpoint, the end. All processes decide alike."""
+"""The loop over a run's steps, and what follows each: a look at the model, the log, a checkpoint, the end.
+
+All processes decide alike.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,15 @@ import torch
 
 from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.errors import ClipsieveError, SignalError
-from clipsieve.training.checkpoint import CheckpointWriter, state_of
+from clipsieve.training.account import counts_of, ledger_of
+from clipsieve.training.checkpoint import Header
+from clipsieve.training.cost.ledger import Cost
 from clipsieve.training.data.loader import Batch, PairReader, load_batches
+from clipsieve.training.inspection import Inspection
 from clipsieve.training.job import Job
 from clipsieve.training.log import StepValues, TrainLog
 from clipsieve.training.optimizers import schedule
+from clipsieve.training.saving import CheckpointWriter
 from clipsieve.training.step import Stepper
 from clipsieve.training.stopping import StopRequests
 
@@ -27,6 +34,7 @@ NOT_FINITE_NAME = "not_finite.jsonl"
 class Due:
     """What follows a step."""
 
+    look: bool
     report: bool
     save: bool
     stop: signal.Signals | None
@@ -38,11 +46,13 @@ class TrainingLoop:
     """Takes the steps of a run that are left."""
 
     job: Job
+    cost: Cost
     stepper: Stepper
     reader: PairReader
     log: TrainLog
     writer: CheckpointWriter
     stop: StopRequests
+    inspection: Inspection | None
     done: int
     """How many steps are."""
 
@@ -54,16 +64,16 @@ class TrainingLoop:
             for batch in self.log.timed(batches):
                 self._take(batch)
                 self._follow(self._due())
+        self.writer.wait()
         if self.job.runtime.is_first:
-            self.log.write()
+            self.log.writing()()
 
     def save(self) -> None:
-        """Begin to write a checkpoint of the steps done; every process calls it, after `TrainLog.settle`."""
-        is_first = self.job.runtime.is_first
-        state = state_of(self.stepper.strategy, self.stepper.optimizer, is_first)
-        if is_first:
-            self.log.write()
-            self.writer.save(state, self.log.progress)
+        """Begin to write the log and a checkpoint of the steps done, which were settled; every process calls it."""
+        progress, counts = self.log.progress, counts_of(self.job, self.cost, self.done)
+        ledger = ledger_of(self.job, self.cost, counts, progress.seconds)
+        header = Header(origin=self.job.origin, progress=progress, counts=counts, ledger=ledger)
+        self.writer.save(self.stepper.strategy, self.stepper.optimizer, header, self.log.writing())
 
     def _take(self, batch: Batch) -> None:
         rate = _set_up_step(self.job, self.stepper.optimizer, self.done)
@@ -76,12 +86,14 @@ class TrainingLoop:
         options, is_last = self.job.options, self.done == self.job.steps
         runtime, stop = self.job.runtime, self.stop
         interrupted, terminated, is_late = runtime.any_of(
-            stop.has(signal.SIGINT), stop.has(signal.SIGTERM), runtime.is_first and self.writer.is_due
+            stop.has(signal.SIGINT), stop.has(signal.SIGTERM), self.writer.is_due
         )
         asked = signal.SIGINT if interrupted else signal.SIGTERM if terminated else None
         is_saved = asked is not None or is_late or self.done % options.checkpoint_steps == 0
+        look = asked is None and self.inspection is not None and self.inspection.is_due(self.done)
         return Due(
-            report=is_last or self.done % options.log_steps == 0,
+            look=look,
+            report=look or is_last or self.done % options.log_steps == 0,
             save=is_saved and not is_last,
             stop=None if is_last else asked,
         )
@@ -89,8 +101,12 @@ class TrainingLoop:
     def _follow(self, due: Due) -> None:
         if (due.report or due.save) and (bad := self.log.settle()) is not None:
             raise _not_finite(self.job, self.reader, bad)
+        found: dict[str, float] = {}
+        if due.look and self.inspection is not None:
+            with self.log.paused():
+                found = self.inspection.look(self.stepper.strategy, self.done, self.stop)
         if due.report:
-            self.log.report()
+            self.log.report(found)
         if due.save:
             self.save()
         if due.stop:
@@ -100,8 +116,7 @@ class TrainingLoop:
         """End the run with the signal's exit status once the checkpoint of this step is written; the first process
         says so, after which the others end too."""
         runtime, status = self.job.runtime, 128 + number
-        if runtime.is_first:
-            self.writer.wait()
+        self.writer.wait()
         runtime.barrier()
         if not runtime.is_first:
             raise SystemExit(status)

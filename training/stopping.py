@@ -19,17 +19,37 @@ from clipsieve.schemas.terminal import say
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
+class _BlockEnded(BaseException):
+    """Not an Exception: nothing may take it for a failure of what the block does."""
+
+
 class StopRequests:
     """Which signals have asked this process to stop."""
 
     def __init__(self) -> None:
         self._received: set[int] = set()
+        self._ends_block = False
 
     def has(self, number: signal.Signals) -> bool:
         return number in self._received
 
     def receive(self, number: int, _: FrameType | None = None) -> None:
+        """Python calls it, in the main thread, between two instructions."""
         self._received.add(number)
+        if self._ends_block:
+            raise _BlockEnded
+
+    @contextmanager
+    def ending_block(self) -> Iterator[None]:
+        """A request that comes while the block runs ends the block, and nothing else."""
+        try:
+            try:
+                self._ends_block = True
+                yield
+            finally:
+                self._ends_block = False
+        except _BlockEnded:
+            pass
 
 
 @contextmanager

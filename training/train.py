@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 import torch
 
+from clipsieve.schemas import files
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, read_manifest
 from clipsieve.schemas.options import TrainOptions
-from clipsieve.training.checkpoint import CheckpointWriter, load_checkpoint
+from clipsieve.training.boards import open_boards
+from clipsieve.training.checkpoint import folder_of, load_checkpoint
 from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader
-from clipsieve.training.export import export_model
+from clipsieve.training.export import export_model, refuse_checkpoints_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
+from clipsieve.training.inspection import Evaluate, Inspection
 from clipsieve.training.job import Job, inputs_of, make_job, parse_subset
 from clipsieve.training.log import Measure, TrainLog
 from clipsieve.training.loop import TrainingLoop
 from clipsieve.training.optimizers import make_optimizer
 from clipsieve.training.runtime import start_runtime
+from clipsieve.training.saving import CheckpointWriter
 from clipsieve.training.scale import distribute
 from clipsieve.training.step import Stepper
 from clipsieve.training.stopping import stop_requests
 from clipsieve.training.strategies.registry import fit_tower, make_strategy
 from clipsieve.training.towers.tower import load_tower
+from clipsieve.training.validation import HeldOutPairs
 
 
-def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, opt_out: str | None = None) -> Manifest:
+def run(
+    shards: str,
+    subsets: Sequence[str],
+    out: str,
+    options: TrainOptions,
+    opt_out: str | None = None,
+    evaluate: Evaluate | None = None,
+) -> Manifest:
     """Train on the pairs of ``shards`` that the files ``subsets`` name (none: all) into the folder ``out``.
 
     Several subsets are mixed by weight: each is ``FILE=WEIGHT``. Pairs that the file ``opt_out`` lists are left out,
-    and counted.
+    and counted. ``evaluate`` is what evaluates the model on the tasks that ``options`` name.
 
     A folder that an equal run completed is left as it is; one that it left half done is taken up at its
     checkpoint. Raises InputError, before step 0, for what the user can fix; ClipsieveError when the loss or a
@@ -42,9 +54,11 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     refuse_untrained_lock(tower, options)
     chosen, inputs = [parse_subset(text) for text in subsets], inputs_of(shards, tower, opt_out, options.initial)
     if read_manifest(out) and (manifest := begin(out, options, inputs, subsets=chosen)).complete:
+        refuse_checkpoints_model(out, manifest)
         return manifest
     with start_runtime(options.collective_timeout) as runtime:
         job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime)
+        held_out = HeldOutPairs(shards, options.validation, chosen, opt_out) if options.validation else None
         torch.manual_seed(options.seed)
         strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)
         trained = distribute(strategy.train(), options, runtime)
@@ -55,21 +69,24 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
             runtime.barrier()
             stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
             cost = tower_cost(tower, options)
-            seconds = _train(job, stepper, cost)
+            inspection = Inspection(job, evaluate, held_out) if options.evaluate_steps else None
+            seconds = _train(job, stepper, cost, inspection)
             return export_model(job, strategy, cost, seconds)
 
 
-def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
+def _train(job: Job, stepper: Stepper, cost: Cost, inspection: Inspection | None) -> float:
     """Take the steps that the checkpoint, if there is one, has not; returns the seconds of all of them."""
     options, runtime, strategy = job.options, job.runtime, stepper.strategy
     progress = load_checkpoint(job.out, strategy, stepper.optimizer, job.origin, options.any_code)
     measure = Measure(job.steps, options.batch_size, len(job.plan), cost.training_flops)
-    log = TrainLog(job.out, runtime, measure, progress, options.tensorboard)
-    log.introduce(job.tower.name, cost.parameters, sum(job.plan.missing))
+    boards = open_boards(job.out, options, progress.steps) if runtime.is_first else ()
     reader = PairReader(job.order, job.tower, strategy.views, options.text_mask)
     with (
+        closing(TrainLog(job.out, runtime, measure, progress, boards)) as log,
         stop_requests(runtime.is_first) as stop,
-        CheckpointWriter(job.out, job.origin, options.checkpoint_minutes) as writer,
+        files.without_leftovers(folder_of(job.out)) if runtime.is_first else nullcontext(),
+        CheckpointWriter(job.out, options.checkpoint_minutes, runtime.is_first) as writer,
     ):
-        TrainingLoop(job, stepper, reader, log, writer, stop, progress.steps).run()
+        log.introduce(job.tower.name, cost.parameters, sum(job.plan.missing))
+        TrainingLoop(job, cost, stepper, reader, log, writer, stop, inspection, progress.steps).run()
     return log.progress.seconds

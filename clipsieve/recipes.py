@@ -131,13 +131,15 @@ def _tokenizer(options: TokenizerOptions, chosen: Recipe, out: str, _: Sequence[
 
 
 def _train(stages: Sequence[TrainStage], chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:
+    from clipsieve.evaluation.in_training import task_evaluator
     from clipsieve.training import train
 
     shards = _folder("download", out)
     for stage in stages:
         folder = _folder("train", out, stage.name)
         subsets = [_subset(out, name) + weight for name, weight in stage.weighted_subsets()]
-        yield train.run(shards, subsets, folder, _train_options(chosen, stage, out), chosen.opt_out).line(folder)
+        options, evaluate = _train_options(chosen, stage, out), task_evaluator(stage.evaluate_tasks)
+        yield train.run(shards, subsets, folder, options, chosen.opt_out, evaluate).line(folder)
 
 
 def _evaluate(stage: EvaluateStage, chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:

@@ -20,8 +20,7 @@ PROTOCOL = 2
 
 def result_row(key: str, task: Task, protocol: Protocol, outcome: TaskResult, features: Features) -> dict[str, Any]:
     """The row of one protocol on one task. ``main_metric`` repeats the metric that DataComp averages."""
-    known = BY_SLUG.get(task.key)
-    main = known.main_metric if known and not protocol.suffix else protocol.main_metric
+    known, main = BY_SLUG.get(task.key), main_metric(task, protocol)
     title = known.title if known else task.name
     intervals = dict(outcome.intervals)
     if main in intervals:
@@ -43,6 +42,12 @@ def result_row(key: str, task: Task, protocol: Protocol, outcome: TaskResult, fe
         "prompts_digest": _prompts_digest(task, features),
         **_cost(features.model.name),
     }
+
+
+def main_metric(task: Task, protocol: Protocol) -> str:
+    """The metric that stands for a task: DataComp's, where the protocol is the one by which it knows the task."""
+    known = BY_SLUG.get(task.key)
+    return known.main_metric if known and not protocol.suffix else protocol.main_metric
 
 
 def _prompts_digest(task: Task, features: Features) -> str | None:

@@ -238,10 +238,13 @@ class TrainCounts(Counts):
     removed: int | None = None
     """Of the pairs, those that were taken down or came to be opted out while the run was stopped; None where none."""
     samples_seen: int
-    unique_samples: int
+    unique_samples: int | None = None
+    """None of a checkpoint's model whose run mixes subsets or repeats pairs: it is counted at the end alone."""
     bad_samples: int | None = None
     """Pairs that could not be read, in whose places others were seen; None where there was none."""
     steps: int
+    of_steps: int | None = None
+    """Of a checkpoint's model, how many its run takes; None where it took them all."""
     parameters: int
     image_macs: int
     text_macs: int

@@ -26,8 +26,12 @@ class Ledger(BaseModel):
     """Of the text tower's forward pass over one pair."""
     training_macs: int
     """Of one pair's share of a training step."""
+    steps: int
+    of_steps: int | None = None
+    """Of a checkpoint's model, how many its run takes; None where it took them all."""
     samples_seen: int
-    unique_samples: int
+    unique_samples: int | None
+    """None of a checkpoint's model whose run mixes subsets or repeats pairs: it is counted at the end alone."""
     training_flops: int
     """Of the whole run: 2 x ``training_macs`` x ``samples_seen``."""
     device: str

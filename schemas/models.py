@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import safetensors.torch
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 
 from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.tensors import write_tensors
 from clipsieve.schemas.tokenizer import Tokenizer, portable_text_cfg, resolved_text_cfg, tokenizer_files, tokenizer_for
 
 CONFIG_NAME = "open_clip_config.json"
@@ -78,7 +78,7 @@ def save_model(folder: str, model: torch.nn.Module, model_cfg: dict[str, Any], p
     files.write_bytes(files.join(folder, CONFIG_NAME), strict_json.dumps(config, indent=1).encode())
     for name, content in tokenizer_files(model_cfg["text_cfg"]).items():
         files.write_bytes(files.join(folder, name), content)
-    files.write_bytes(files.join(folder, WEIGHTS_NAME), safetensors.torch.save(weights))
+    write_tensors(files.join(folder, WEIGHTS_NAME), weights)
 
 
 def _load_folder(folder: str) -> LoadedModel:

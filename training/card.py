@@ -28,7 +28,7 @@ _TOKENIZER = {
 
 
 def write_card(folder: str, manifest: Manifest, tower: Tower, ledger: Ledger) -> None:
-    """Write the card of a finished run: what it was trained on, how, at what cost, and where its results are."""
+    """Write the card of a model: what it was trained on, how, at what cost, and where its results are."""
     name = files.name_of(folder)
     parts = [
         f"{_HEADER}\n# {name}",
@@ -56,12 +56,17 @@ def _tokenizer_line(tower: Tower) -> str:
 
 def _data(manifest: Manifest) -> str:
     counts = manifest.counted(TrainCounts)
-    whole = counts.pairs + (counts.missing or 0)
-    lacking = f" ({counts.pairs / whole:.2%} of its members; {counts.missing:,} are missing)" if counts.missing else ""
+    members, lacking, unfinished, distinct = counts.pairs + (counts.missing or 0), "", "", ""
+    if counts.missing:
+        lacking = f" ({counts.pairs / members:.2%} of its members; {counts.missing:,} are missing)"
+    if counts.of_steps:
+        unfinished = f" of the run's {counts.of_steps:,} (a checkpoint of a run that was not done)"
+    if counts.unique_samples is not None:
+        distinct = f", {counts.unique_samples:,} of them distinct"
     return (
         f"Trained on {_chosen(manifest)}{lacking}: {counts.pairs:,} pairs, {counts.samples_seen:,} samples seen in "
-        f"{counts.steps:,} steps, {counts.unique_samples:,} of them distinct{_bad(counts)}. `manifest.json` holds the "
-        "digests by which the folders of shards and subsets can be told."
+        f"{counts.steps:,} steps{unfinished}{distinct}{_bad(counts)}. `manifest.json` holds the digests by which the "
+        "folders of shards and subsets can be told."
     )
 
 

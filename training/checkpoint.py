@@ -1,4 +1,4 @@
-"""What a run resumes from: safetensors files of weights and optimizer state, written while training goes on.
+"""What a run resumes from: safetensors files of weights and optimizer state.
 
 Everything else that a run depends on (the order of the samples, their augmentation, the learning rate, the random
 numbers of a step) is a function of the recipe and the step, so a resumed run repeats one that was not stopped. A file
@@ -9,10 +9,8 @@ whatever processes share them, so DDP and FSDP read each other's.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import safetensors.torch
 import torch
@@ -21,11 +19,13 @@ from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 
 from clipsieve.schemas import files
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.threads import Future, open_pool
+from clipsieve.schemas.ledger import Ledger
 
 _SUFFIX = ".safetensors"
-_KEY = "clipsieve"
+METADATA_KEY = "clipsieve"
+"""Under which a file's metadata has its `Header`."""
 
 
 class PlanMark(BaseModel):
@@ -69,90 +69,66 @@ class Progress(BaseModel):
     """Time that training took so far, of one process."""
 
 
-class _Header(BaseModel):
+class Header(BaseModel):
+    """What a checkpoint says of itself."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     origin: RunOrigin
     progress: Progress
+    counts: TrainCounts
+    """Of the model that it is, as of one that was trained to the end."""
+    ledger: Ledger
 
 
 def folder_of(out: str) -> str:
+    """Where a run's checkpoints are."""
     return files.join(out, "checkpoints")
 
 
-def state_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer, is_first: bool) -> dict[str, torch.Tensor]:
-    """A copy of weights and optimizer state on the CPU; empty but in the first process. Every process calls it."""
+def checkpoint_path(out: str, steps: int) -> str:
+    return files.join(folder_of(out), f"{steps:08d}{_SUFFIX}")
+
+
+def checkpoint_paths(out: str) -> list[str]:
+    """Those that there are, the last one last."""
+    return files.list_files(folder_of(out), _SUFFIX)
+
+
+def steps_of(path: str) -> int:
+    """Of the checkpoint at ``path``."""
+    return int(files.name_of(path).removesuffix(_SUFFIX))
+
+
+def state_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Weights and optimizer state by name, not copied."""
     named = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for field, value in optimizer.state.get(parameter, {}).items():
             named[f"optimizer/{name}/{field}"] = value
-    return gathered(named, is_first)
+    return named
 
 
-def gathered(tensors: Mapping[str, torch.Tensor], is_first: bool) -> dict[str, torch.Tensor]:
-    """Copies of the whole tensors on the CPU; empty but in the first process. Every process calls it."""
-    copies = {}
+def gathered(
+    tensors: Mapping[str, torch.Tensor], is_first: bool, copies: dict[str, torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """Copies of the whole tensors on the CPU; empty but in the first process. Every process calls it.
+
+    Where ``copies`` of tensors of the same names are given, it is into their memory.
+    """
+    copies = {} if copies is None else copies
     for name, tensor in tensors.items():
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
-        if is_first:
-            copies[name] = torch.empty_like(whole, device="cpu", memory_format=torch.contiguous_format).copy_(whole)
+        if not is_first:
+            continue
+        if (
+            name not in copies
+        ):  # pinned, so that a GPU copies by itself; a page's first touch takes longer than its copy
+            copies[name] = torch.empty(whole.shape, dtype=whole.dtype, device="cpu", pin_memory=whole.is_cuda)
+        copies[name].copy_(whole, non_blocking=True)
+    if torch.cuda.is_available():
+        torch.cuda.current_stream().synchronize()
     return copies
-
-
-class CheckpointWriter:
-    """Writes checkpoints in a thread, at most one at a time, and keeps the last and the best.
-
-    What cannot be written raises ClipsieveError at the next call, or where the ``with`` block ends; the checkpoints
-    before stay as they are.
-    """
-
-    def __init__(self, out: str, origin: RunOrigin, minutes: float) -> None:
-        self._folder, self._origin, self._seconds = folder_of(out), origin, minutes * 60
-        self._saved = time.monotonic()
-        self._pool = open_pool(1, "checkpoint")
-        self._writing: Future[None] | None = None
-        self._kept = {path: _header(path).progress for path in files.list_files(self._folder, _SUFFIX)}
-
-    def __enter__(self) -> CheckpointWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._pool.shutdown()
-        if error is None:
-            self.wait()
-
-    @property
-    def is_due(self) -> bool:
-        """Whether more than the given minutes went by since the last checkpoint."""
-        return time.monotonic() - self._saved > self._seconds
-
-    def save(self, state: dict[str, torch.Tensor], progress: Progress) -> None:
-        """Begin to write ``state``, which nobody else may change; waits for the one before."""
-        self.wait()
-        self._saved = time.monotonic()
-        self._writing = self._pool.submit(self._write, state, progress)
-
-    def wait(self) -> None:
-        """Until what was begun is written."""
-        if self._writing is not None:
-            self._writing.result()
-            self._writing = None
-
-    def _write(self, state: dict[str, torch.Tensor], progress: Progress) -> None:
-        header = _Header(origin=self._origin, progress=progress).model_dump_json()
-        path = files.join(self._folder, f"{progress.steps:08d}{_SUFFIX}")
-        files.write_bytes(path, safetensors.torch.save(state, {_KEY: header}))
-        self._kept[path] = progress
-        for old in set(self._kept) - kept_of(self._kept):
-            files.remove(old)
-            del self._kept[old]
-
-
-def kept_of(saved: Mapping[str, Progress]) -> set[str]:
-    """Of checkpoints by name, the last one and the one of the least average loss."""
-    last = max(saved, key=lambda name: saved[name].steps)
-    best = min(saved, key=lambda name: (_loss(saved[name]), -saved[name].steps))
-    return {last, best}
 
 
 def load_checkpoint(
@@ -162,16 +138,16 @@ def load_checkpoint(
 
     Raises InputError for a damaged one, and for one of another recipe, input or, unless ``any_code``, code.
     """
-    paths = files.list_files(folder_of(out), _SUFFIX)
+    paths = checkpoint_paths(out)
     if not paths:
         return Progress()
     path = paths[-1]
-    header = _header(path)
+    header = read_header(path)
     _refuse_difference(path, header.origin, origin, any_code)
     try:
         tensors = safetensors.torch.load(files.read_bytes(path))
     except SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     _load_model(model, {name: tensors.pop(f"model/{name}") for name in model.state_dict()})
     _load_optimizer(optimizer, dict(model.named_parameters()), tensors)
     return header.progress
@@ -179,8 +155,8 @@ def load_checkpoint(
 
 def last_origin(out: str) -> RunOrigin | None:
     """What made the last checkpoint; None where there is none. Raises InputError for a damaged one."""
-    paths = files.list_files(folder_of(out), _SUFFIX)
-    return _header(paths[-1]).origin if paths else None
+    paths = checkpoint_paths(out)
+    return read_header(paths[-1]).origin if paths else None
 
 
 def drop_checkpoints(out: str) -> None:
@@ -218,17 +194,22 @@ def _like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(whole.to(other.device), other.device_mesh, placements)
 
 
-def _header(path: str) -> _Header:
+def read_header(path: str) -> Header:
     """What a checkpoint says of itself; its tensors are not read."""
     with files.open_read(path) as stream:
-        try:
-            length = int.from_bytes(stream.read(8), "little")
-            return _Header.model_validate_json(json.loads(stream.read(length))["__metadata__"][_KEY])
-        except (ValueError, KeyError, TypeError, OverflowError, MemoryError, ValidationError) as error:
-            raise _damaged(path, error) from error
+        return header_in(stream, path)
 
 
-def _damaged(path: str, error: Exception) -> InputError:
+def header_in(stream: IO[bytes], path: str) -> Header:
+    """What the checkpoint of a ``path`` says of itself, read from the start of its bytes."""
+    try:
+        length = int.from_bytes(stream.read(8), "little")
+        return Header.model_validate_json(json.loads(stream.read(length))["__metadata__"][METADATA_KEY])
+    except (ValueError, KeyError, TypeError, OverflowError, MemoryError, ValidationError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: str, error: Exception) -> InputError:
     reason = str(error).splitlines()[0]
     return InputError(f"{path}: not a checkpoint ({reason}); remove it to resume from the one before, or from step 0")
 
@@ -251,7 +232,3 @@ def _refuse_difference(path: str, before: RunOrigin, now: RunOrigin, any_code: b
             f"{path}: the checkpoint was written by another version of the trainer ({before.code[:12]}, now "
             f"{now.code[:12]}): use that version, or set `any_code`"
         )
-
-
-def _loss(progress: Progress) -> float:
-    return float("inf") if progress.loss_average is None else progress.loss_average

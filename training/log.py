@@ -1,20 +1,23 @@
-"""What a run says of itself every few steps: a plain line, a row of log.parquet, and TensorBoard's scalars."""
+"""What a run says of itself every few steps: a plain line, a row of log.parquet, and what its boards show."""
 
 from __future__ import annotations
 
 import datetime
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from clipsieve.schemas import files, tables
-from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME
+from clipsieve.training.boards import Board
 from clipsieve.training.checkpoint import Progress
 from clipsieve.training.cost.devices import device_bytes, peak_flops, resident_bytes
 from clipsieve.training.runtime import Runtime
@@ -51,7 +54,9 @@ class StepValues:
 class TrainLog:
     """Collects the steps' values; every process settles and reports, the first one prints and writes."""
 
-    def __init__(self, out: str, runtime: Runtime, measure: Measure, progress: Progress, tensorboard: bool) -> None:
+    def __init__(
+        self, out: str, runtime: Runtime, measure: Measure, progress: Progress, boards: Sequence[Board] = ()
+    ) -> None:
         """Take up the log of the steps done; rows after them will be made again."""
         self._path = files.join(out, TRAIN_LOG_NAME)
         self._runtime = runtime
@@ -60,7 +65,10 @@ class TrainLog:
         self._reported = progress.steps
         self._average = progress.loss_average
         self._seconds_before = progress.seconds
-        self._rows = [row for row in self._read() if row["step"] <= progress.steps]
+        before = _read(self._path)
+        self._table = before.filter(pc.less_equal(before["step"], progress.steps))
+        self._rows: list[dict[str, Any]] = []
+        """Those that the table lacks."""
         self._values: list[StepValues] = []
         """Of the steps that are not settled."""
         self._settled: dict[str, float] = {}
@@ -68,7 +76,7 @@ class TrainLog:
         self._started = time.perf_counter()
         self._since = self._started
         self._waited = 0.0
-        self._board = _tensorboard(out, progress.steps) if tensorboard and runtime.is_first else None
+        self._boards = boards
 
     @property
     def progress(self) -> Progress:
@@ -129,28 +137,49 @@ class TrainLog:
         }
         return None
 
-    def report(self, bad_samples: int) -> None:
-        """Print and keep a row on the last step, which was settled; so many samples could not be read so far."""
-        row = self._row(time.perf_counter() - self._since, bad_samples)
+    def report(self, bad_samples: int, found: Mapping[str, float] | None = None) -> None:
+        """Print and keep a row on the last step, which was settled, with what was ``found`` of its model.
+
+        So many samples could not be read so far.
+        """
+        row = self._row(time.perf_counter() - self._since, bad_samples) | dict(found or {})
         self._rows.append(row)
         self._reported = self._done
         self._since = time.perf_counter()
         self._waited = 0.0
         if self._runtime.is_first:
-            self._print(row)
-        if self._board is not None:
-            for name, value in row.items():
-                if value is not None and name != "step":
-                    self._board.add_scalar(name, value, self._done)
+            self._print(row, found or {})
+        values = {name: value for name, value in row.items() if value is not None and name != "step"}
+        for board in self._boards:
+            board.show(self._done, values)
 
-    def write(self) -> None:
-        """Write the rows so far to log.parquet."""
-        rows = self._rows
-        parts = sorted({name for row in rows for name in row} - {*TRAIN_LOG.columns})
-        data = pa.Table.from_pylist(rows, schema=_with_parts(parts))
-        tables.write_table(data, TRAIN_LOG, self._path)
-        if self._board is not None:
-            self._board.flush()
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What the block does is no training: its time does not count."""
+        begun = time.perf_counter()
+        yield
+        taken = time.perf_counter() - begun
+        self._started += taken
+        self._since += taken
+
+    def writing(self) -> Callable[[], None]:
+        """What writes the rows so far to log.parquet, called in whatever thread."""
+        parts = {name for row in self._rows for name in row} - {*TRAIN_LOG.columns}
+        rows = pa.Table.from_pylist(self._rows, schema=_with_parts(parts))
+        self._table = pa.concat_tables([self._table, rows], promote_options="default")
+        self._rows = []
+        return partial(self._write, self._table)
+
+    def close(self) -> None:
+        """Close the boards."""
+        for board in self._boards:
+            board.close()
+
+    def _write(self, table: pa.Table) -> None:
+        parts = {*table.column_names} - {*TRAIN_LOG.columns}
+        tables.write_table(table.select(_with_parts(parts).names), TRAIN_LOG, self._path)
+        for board in self._boards:
+            board.flush()
 
     def _row(self, seconds: float, bad_samples: int) -> dict[str, Any]:
         measure, device = self._measure, self._runtime.device
@@ -171,35 +200,28 @@ class TrainLog:
             "bad_samples": bad_samples or None,
         }
 
-    def _print(self, row: dict[str, Any]) -> None:
+    def _print(self, row: dict[str, Any], found: Mapping[str, float]) -> None:
         left = (self._measure.steps - self._done) * self._measure.batch_size / row["samples_per_second"]
         used = "" if row["mfu"] is None else f"MFU {row['mfu']:.0%}  "
         memory = row["device_bytes"] or row["resident_bytes"]
         bad = f"bad samples {row['bad_samples']:,}  " if row["bad_samples"] else ""
+        seen = "".join(f"{name} {value:.4f}  " for name, value in found.items())
         print(
             f"step {self._done}/{self._measure.steps}  loss {row['loss']:.4f}  lr {row['learning_rate']:.2e}  "
             f"temperature {row['temperature']:.4f}  gradient norm {row['grad_norm']:.2f}  "
             f"{row['samples_per_second']:.0f} samples/s  wait for data {row['data_wait_share']:.0%}  {bad}{used}"
             f"memory {memory / 2**30:.1f} GiB  {row['gflops']:,.0f} GFLOP  "
-            f"left {datetime.timedelta(seconds=round(left))}",
+            f"{seen}left {datetime.timedelta(seconds=round(left))}",
             file=sys.stderr,
             flush=True,
         )
 
-    def _read(self) -> list[dict[str, Any]]:
-        if not files.exists(self._path):
-            return []
-        return tables.read_table(self._path, TRAIN_LOG).to_pylist()
+
+def _read(path: str) -> pa.Table:
+    """The rows that are there; none where there is no file."""
+    return tables.read_table(path, TRAIN_LOG) if files.exists(path) else TRAIN_LOG.schema.empty_table()
 
 
-def _with_parts(parts: list[str]) -> pa.Schema:
-    """The log's columns and, after them, the parts of a strategy's loss."""
-    return pa.schema([*TRAIN_LOG.schema, *(pa.field(name, pa.float64()) for name in parts)])
-
-
-def _tensorboard(out: str, done: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError("`tensorboard`: not installed; pip install 'clipsieve[tensorboard]'") from error
-    return SummaryWriter(files.join(out, "tensorboard"), purge_step=done + 1)
+def _with_parts(parts: Iterable[str]) -> pa.Schema:
+    """The log's columns and, after them, the parts of a strategy's loss and what else was found of the model."""
+    return pa.schema([*TRAIN_LOG.schema, *(pa.field(name, pa.float64()) for name in sorted(parts))])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,20 +96,6 @@ def start_runtime(timeout: float) -> Iterator[Runtime]:
             ) from error
         finally:
             dist.destroy_process_group()
-
-
-@contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, instead of ending the process; only the main thread may listen to it."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _is_of_processes(error: RuntimeError) -> bool:

@@ -87,9 +87,26 @@ def train(
     if dry_run:
         show_dry_run({files.name_of(out): options}, devices, mfu)
         return
+    from clipsieve.evaluation.in_training import task_evaluator
     from clipsieve.training import train as job
 
-    say(job.run(shards, subset or (), out, options, opt_out, plan).line(out))
+    evaluate = task_evaluator(options.evaluate_tasks)
+    say(job.run(shards, subset or (), out, options, opt_out, plan, evaluate).line(out))
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(metavar="FOLDER", help="the folder of a training run: the --out of `train`")],
+    out: Out,
+    step: Annotated[int | None, typer.Option(min=1, help="step of the checkpoint; default: the last one")] = None,
+) -> None:
+    """Make a model of a checkpoint, also while its training goes on.
+
+    Example: `clipsieve export run/models/top40 --step 5000 --out run/models/top40-5000`
+    """
+    from clipsieve.training.export import export_checkpoint
+
+    say(export_checkpoint(run, out, step).line(out))
 
 
 @app.command()

@@ -20,6 +20,10 @@ class TrainOptions(Options):
             "checkpoint_minutes",
             "log_steps",
             "tensorboard",
+            "wandb",
+            "evaluate_steps",
+            "evaluate_tasks",
+            "validation",
             "collective_timeout",
             "any_code",
             "tokenizer",
@@ -121,6 +125,20 @@ class TrainOptions(Options):
     any_code: bool = Field(False, description="resume from a checkpoint that another version of the trainer wrote")
     log_steps: Positive = Field(20, description="steps between two lines of the log")
     tensorboard: bool = Field(False, description="write the log to OUT/tensorboard too")
+    wandb: str | None = Field(None, description="project of Weights & Biases to write the log to, too")
+    evaluate_steps: Positive | None = Field(
+        None, description="steps between two evaluations of the model, by `evaluate_tasks`, `validation` or both"
+    )
+    evaluate_tasks: str | None = Field(
+        None,
+        description="folder of tasks, as `clipsieve evaluate --data` has it, to evaluate the model on during the run; "
+        "some of them as tasks=cifar10,imagenet-a",
+    )
+    validation: str | None = Field(
+        None,
+        description="subset file of pairs of the shards that the run does not train on, to take the loss of",
+        json_schema_extra={"flag": "--validate"},
+    )
     allow_missing: bool = Field(
         False, description="train on the members of a subset that the shards have, and count those that they lack"
     )
@@ -137,4 +155,13 @@ class TrainOptions(Options):
             raise ValueError(
                 "`strategy` slip compares crops: set `augment` to crop (the paper's) or another that crops"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations(self) -> TrainOptions:
+        named = [name for name in ("evaluate_tasks", "validation") if getattr(self, name) is not None]
+        if self.evaluate_steps is None and named:
+            raise ValueError(f"`{named[0]}` needs `evaluate_steps`")
+        if self.evaluate_steps is not None and not named:
+            raise ValueError("`evaluate_steps` needs `evaluate_tasks`, `validation` or both")
         return self

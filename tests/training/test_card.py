@@ -29,6 +29,7 @@ def card(folder, samples):
         image_macs=30_000_000,
         text_macs=20_000_000,
         training_macs=150_000_000,
+        steps=100,
         samples_seen=samples,
         unique_samples=samples,
         training_flops=2 * 150_000_000 * samples,

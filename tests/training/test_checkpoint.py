@@ -12,24 +12,43 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.ledger import Ledger
 from clipsieve.schemas.options import TrainOptions
+from clipsieve.training import saving
 from clipsieve.training.checkpoint import (
-    CheckpointWriter,
+    Header,
     Progress,
     RunOrigin,
     drop_checkpoints,
     folder_of,
-    kept_of,
     load_checkpoint,
-    state_of,
 )
 from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.saving import CheckpointWriter, kept_of
 from clipsieve.training.scale import distribute
 from clipsieve.training.strategies.registry import make_strategy
 from clipsieve.training.towers.tower import build_model, load_tower
 
 ORIGIN = RunOrigin(recipe={"samples": 120}, inputs={"shards": "ab"}, code="1234", data={"stage": "download"})
+COUNTS = TrainCounts(
+    pairs=4, samples_seen=12, unique_samples=4, steps=3, of_steps=10, parameters=1, image_macs=2, text_macs=3
+)
+LEDGER = Ledger(
+    parameters=1,
+    image_macs=2,
+    text_macs=3,
+    steps=3,
+    of_steps=10,
+    samples_seen=12,
+    unique_samples=4,
+    training_macs=15,
+    training_flops=360,
+    device="cpu",
+    devices=1,
+    device_hours=0.5,
+)
 
 
 @pytest.fixture(params=["adamw", "adafactor"])
@@ -59,9 +78,16 @@ def dtypes(optimizer):
 
 
 def save(folder, trained, *progress):
-    with CheckpointWriter(str(folder), ORIGIN, 1) as writer:
+    with CheckpointWriter(str(folder), 1, True) as writer:
         for each in progress:
-            writer.save(state_of(trained[0], trained[1], True), each)
+            begin(writer, trained, each)
+
+
+def begin(writer, trained, progress):
+    """Begin to write a checkpoint."""
+    header = Header(origin=ORIGIN, progress=progress, counts=COUNTS, ledger=LEDGER)
+    model, optimizer = trained
+    writer.save(model, optimizer, header, lambda: None)
 
 
 def resume(folder, trained, origin, **options):
@@ -77,8 +103,8 @@ def test_a_restored_model_goes_on_bit_by_bit(make, tmp_path):
     model, optimizer = make(0)
     for seed in range(3):
         step(model, optimizer, seed)
-    with CheckpointWriter(str(tmp_path), ORIGIN, 1) as writer:
-        writer.save(state_of(model, optimizer, True), Progress(steps=3, loss_average=2.5, seconds=7))
+    with CheckpointWriter(str(tmp_path), 1, True) as writer:
+        begin(writer, (model, optimizer), Progress(steps=3, loss_average=2.5, seconds=7))
         step(model, optimizer, 9)  # while it is written
     other, other_optimizer = make(1)
     progress = load_checkpoint(str(tmp_path), other, other_optimizer, ORIGIN)
@@ -134,6 +160,26 @@ def test_a_checkpoint_says_what_it_was_trained_on(make, tmp_path):
     content = Path(folder_of(str(tmp_path)), "00000001.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["clipsieve"]
     assert RunOrigin(**json.loads(header)["origin"]) == ORIGIN
+
+
+def test_a_checkpoint_is_copied_into_the_memory_of_the_one_before(make, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        saving, "write_tensors", lambda path, tensors, _: written.append({n: t.data_ptr() for n, t in tensors.items()})
+    )
+    model, optimizer = make(0)
+    step(model, optimizer, 0)
+    save(tmp_path, (model, optimizer), Progress(steps=1), Progress(steps=2))
+    assert written[0] == written[1] and len({*written[0].values()}) == len(written[0])
+
+
+def test_what_is_to_be_written_before_a_checkpoint_is(make, tmp_path):
+    there = []
+    model, optimizer = make(0)
+    header = Header(origin=ORIGIN, progress=Progress(steps=1), counts=COUNTS, ledger=LEDGER)
+    with CheckpointWriter(str(tmp_path), 1, True) as writer:
+        writer.save(model, optimizer, header, lambda: there.append(Path(folder_of(str(tmp_path))).exists()))
+    assert there == [False] and names(tmp_path) == ["00000001.safetensors"]
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-7], lambda _: b"", lambda _: pickle.dumps({"steps": 1})])

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipsieve.schemas import manifest
 from clipsieve.schemas.errors import InputError
+from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
+from clipsieve.training.boards import open_boards
 from clipsieve.training.checkpoint import Progress
 from clipsieve.training.log import Measure, StepValues, TrainLog
 
@@ -28,7 +31,26 @@ def rows_of(folder):
 
 @pytest.fixture
 def make(tmp_path, alone):
-    return lambda progress, board=False: TrainLog(str(tmp_path), alone, MEASURE, progress, board)
+    return lambda progress, boards=(): TrainLog(str(tmp_path), alone, MEASURE, progress, boards)
+
+
+@pytest.fixture
+def boards(tmp_path):
+    """boards(option=value, done=0): the boards of a run in the folder."""
+
+    def begin(done=0, **changes):
+        options = TrainOptions(**changes)
+        manifest.begin(str(tmp_path), options, {})
+        return open_boards(str(tmp_path), options, done)
+
+    return begin
+
+
+def add(log, *losses, found=None):
+    for loss in losses:
+        log.add(values(loss))
+        log.settle()
+        log.report(found)
 
 
 def test_a_row_holds_the_last_step_and_its_place(make, tmp_path, capsys):
@@ -37,7 +59,7 @@ def test_a_row_holds_the_last_step_and_its_place(make, tmp_path, capsys):
         log.add(values(loss, clip_loss=loss - 1))
     assert log.settle() is None
     log.report()
-    log.write()
+    log.writing()()
     (row,) = rows_of(tmp_path)
     assert (row["step"], row["samples_seen"], row["epoch"], row["loss"], row["clip_loss"]) == (2, 8, 0.5, 2.5, 1.5)
     assert (row["learning_rate"], row["logit_scale"], row["temperature"], row["grad_norm"]) == (1e-3, 20.0, 0.05, 2.0)
@@ -61,12 +83,12 @@ def test_rows_behind_the_checkpoint_are_made_again(make, tmp_path):
         log.add(values(loss))
         log.settle()
         log.report()
-    log.write()
+    log.writing()()
     resumed = make(Progress(steps=2, loss_average=4.98))
     resumed.add(values(2.0))
     resumed.settle()
     resumed.report()
-    resumed.write()
+    resumed.writing()()
     assert [(row["step"], row["loss"]) for row in rows_of(tmp_path)] == [(1, 5.0), (2, 4.0), (3, 2.0)]
     assert resumed.progress.loss_average == pytest.approx(0.98 * 4.98 + 0.02 * 2.0)
 
@@ -83,23 +105,72 @@ def test_timing_hands_every_batch_on(make):
     assert list(make(Progress()).timed(range(5))) == list(range(5))
 
 
-def test_tensorboard_shows_the_rows(make, tmp_path):
+def test_what_is_found_of_the_model_has_columns_of_its_own(make, tmp_path):
+    log = make(Progress())
+    add(log, 5.0)
+    log.writing()()
+    add(log, 4.0, found={"evaluate/shapes/acc1": 0.25})
+    log.writing()()
+    resumed = make(Progress(steps=2))
+    add(resumed, 3.0)
+    resumed.writing()()
+    rows = [(row["step"], row["evaluate/shapes/acc1"]) for row in rows_of(tmp_path)]
+    assert rows == [(1, None), (2, 0.25), (3, None)]
+
+
+def test_rows_are_written_as_they_were_when_the_writing_was_made(make, tmp_path):
+    log = make(Progress())
+    add(log, 5.0)
+    write = log.writing()
+    add(log, 4.0)
+    write()
+    assert [row["step"] for row in rows_of(tmp_path)] == [1]
+
+
+def test_a_pause_takes_no_time(make, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    log = make(Progress(seconds=7.0))
+    now[0] += 2
+    with log.paused():
+        now[0] += 100
+    add(log, 5.0)
+    log.writing()()
+    assert rows_of(tmp_path)[0]["samples_per_second"] == MEASURE.batch_size / 2
+    assert log.progress.seconds == 9.0
+
+
+def test_tensorboard_shows_the_rows(make, boards, tmp_path):
     accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed"
     )
-    log = make(Progress(), True)
-    for loss in (3.0, 2.5):
-        log.add(values(loss))
-        log.settle()
-        log.report()
-    log.write()
+    log = make(Progress(), boards(tensorboard=True))
+    add(log, 3.0, 2.5, found={"validation_loss": 2.0})
+    log.close()
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 3.0), (2, 2.5)]
-    assert {"learning_rate", "temperature", "data_wait_share"} <= {*events.Tags()["scalars"]}
+    assert {"learning_rate", "temperature", "data_wait_share", "validation_loss"} <= {*events.Tags()["scalars"]}
 
 
-def test_without_tensorboard_the_extra_is_named(make, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(InputError, match=r"`tensorboard`: not installed; pip install 'clipsieve\[tensorboard\]'"):
-        make(Progress(), True)
-    assert not Path(tmp_path, "tensorboard").exists()
+def test_weights_and_biases_gets_the_rows(make, boards, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    log = make(Progress(), boards(wandb="studies"))
+    add(log, 3.0, found={"validation_loss": 2.25})
+    log.close()
+    (run,) = Path(tmp_path, "wandb").glob("offline-run-*/*.wandb")
+    data = run.read_bytes()
+    assert b"studies" in data and b"validation_loss" in data and b"2.25" in data
+    make(Progress(steps=1), boards(wandb="studies", done=1)).close()  # resumed, it is the same run
+    assert {path.name for path in Path(tmp_path, "wandb").glob("offline-run-*/*.wandb")} == {run.name}
+
+
+@pytest.mark.parametrize(
+    "option, module", [({"tensorboard": True}, "torch.utils.tensorboard"), ({"wandb": "studies"}, "wandb")]
+)
+def test_a_board_that_is_not_installed_is_named_with_its_extra(boards, tmp_path, monkeypatch, option, module):
+    (name,) = option
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"`{name}`: not installed; pip install 'clipsieve\[{name}\]'"):
+        boards(**option)
+    assert not Path(tmp_path, name).exists()

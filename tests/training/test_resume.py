@@ -13,7 +13,6 @@ import pytest
 
 from clipsieve.schemas.models import WEIGHTS_NAME
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
-from clipsieve.training.train import SIGTERM_STATUS
 from tests.commands import CLIPSIEVE
 
 WORLD = 2
@@ -78,7 +77,7 @@ def test_two_processes_that_are_stopped_go_on_bit_by_bit(start, tmp_path, parall
     processes = start(stopped, parallel=parallel)
     wait_for(processes[0], 3)
     processes[1].send_signal(signal.SIGTERM)  # one is told, all end
-    assert finish(processes)[0] == [SIGTERM_STATUS] * WORLD
+    assert finish(processes)[0] == [128 + signal.SIGTERM] * WORLD
     assert 3 <= len(rows(stopped)) < STEPS
     assert finish(start(stopped, parallel=parallel))[0] == [0, 0]
     assert rows(stopped) == rows(whole) and len(rows(whole)) == STEPS

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 
 from clipsieve.schemas.counts import TrainCounts
-from clipsieve.schemas.errors import ClipsieveError, InputError
+from clipsieve.schemas.errors import ClipsieveError, InputError, SignalError
 from clipsieve.schemas.files import sha256_file
 from clipsieve.schemas.ledger import LEDGER_NAME, Ledger
 from clipsieve.schemas.manifest import read_manifest
@@ -28,7 +28,7 @@ from clipsieve.schemas.samples import iter_samples
 from clipsieve.schemas.tables import SUBSET, TRAIN_LOG, TRAIN_LOG_NAME, read_table, write_table
 from clipsieve.training.data.order import make_order
 from clipsieve.training.data.plan import plan_samples
-from clipsieve.training.train import SIGTERM_STATUS, run
+from clipsieve.training.train import run
 from tests.commands import torchrun
 
 
@@ -130,9 +130,9 @@ def test_a_run_that_sigterm_stopped_goes_on_bit_by_bit(shards, options, tmp_path
     digest = run(shards, (), whole, options).digest
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", Trigger(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(SignalError, match=r"SIGTERM: step 7 of 10 is saved; the same .* from step 7$") as end:
             run(shards, (), stopped, options)
-    assert end.value.code == SIGTERM_STATUS
+    assert end.value.exit_status == 128 + signal.SIGTERM
     assert sorted(losses(stopped)) == list(range(1, 8))
     assert json.loads(Path(stopped, "manifest.json").read_text())["status"] == "running"
     with pytest.raises(InputError, match="half done with another recipe or input: `samples` was 120, now 240"):

@@ -139,7 +139,7 @@ def _train(stages: Sequence[TrainStage], chosen: Recipe, out: str, _: Sequence[s
         folder = _folder("train", out, stage.name)
         subsets = [_subset(out, name) + weight for name, weight in stage.weighted_subsets()]
         options, evaluate = _train_options(chosen, stage, out), task_evaluator(stage.evaluate_tasks)
-        yield train.run(shards, subsets, folder, options, chosen.opt_out, evaluate).line(folder)
+        yield train.run(shards, subsets, folder, options, chosen.opt_out, evaluate=evaluate).line(folder)
 
 
 def _evaluate(stage: EvaluateStage, chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:

@@ -118,6 +118,8 @@ class TrainLog:
         """Take the steps since the last time into account: the first, of steps from 0, whose loss or gradient is not
         finite; None where all are."""
         values, self._values = self._values, []
+        if not values:
+            return None
         last = values[-1]
         losses = self._runtime.mean(torch.stack([value.losses["loss"] for value in values]))
         parts = self._runtime.mean(torch.stack([*last.losses.values()])).tolist()

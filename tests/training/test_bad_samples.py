@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clipsieve.schemas.counts import TrainCounts
-from clipsieve.schemas.errors import BudgetError
+from clipsieve.schemas.errors import BudgetError, SignalError
 from clipsieve.schemas.manifest import read_manifest
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
@@ -98,7 +98,7 @@ def test_the_list_and_the_places_survive_a_stop_and_a_kill(damaged, options, tmp
         raise KeyboardInterrupt
 
     for step, action, end in (
-        (2, lambda: os.kill(os.getpid(), signal.SIGTERM), SystemExit),
+        (2, lambda: os.kill(os.getpid(), signal.SIGTERM), SignalError),
         (7, die, KeyboardInterrupt),
     ):
         with monkeypatch.context() as patch:

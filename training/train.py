@@ -23,7 +23,7 @@ from clipsieve.training.export import export_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
 from clipsieve.training.job import Job, inputs_of, make_job, parse_subset
 from clipsieve.training.log import Measure, StepValues, TrainLog
-from clipsieve.training.optimizers import make_optimizer, schedule
+from clipsieve.training.optimizers import learning_rate, make_optimizer
 from clipsieve.training.runtime import start_runtime, stop_requests
 from clipsieve.training.scale import distribute
 from clipsieve.training.step import Stepper
@@ -116,7 +116,7 @@ def _set_up_step(job: Job, optimizer: torch.optim.Optimizer, step: int) -> float
     stopped.
     """
     options = job.options
-    rate = options.peak_learning_rate * schedule(step, job.steps, options.warmup_steps)
+    rate = learning_rate(options, step, job.steps)
     for group in optimizer.param_groups:
         group["lr"] = rate
     draws = np.random.SeedSequence((options.seed, step, job.runtime.rank))

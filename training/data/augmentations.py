@@ -6,6 +6,7 @@ Every operation draws from the generator that it is given and from nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from clipsieve.training.data.randaugment import Operation, randaugment
 
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.4, 0.4, 0.4, 0.1
+_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.8, 0.8, 0.8, 0.2
 _SIGMA = (0.1, 2.0)
 
 
@@ -32,15 +33,15 @@ def flip(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     return F.horizontal_flip(pixels) if rng.random() < 0.5 else pixels
 
 
-def jitter(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Colours changed in 8 of 10 images: factors of 1 ± .4, hue by ± .1 of the circle, in a random order.
+def jitter(pixels: Tensor, rng: np.random.Generator, strength: float = 0.5) -> Tensor:
+    """Colours changed in 8 of 10 images: factors of 1 ± .8 s, hue by ± .2 s of the circle, in a random order.
 
-    Torchvision's ``ColorJitter(.4, .4, .4, .1)``: SimCLR's (appendix A) at strength .5.
+    Torchvision's ``ColorJitter(.8 s, .8 s, .8 s, .2 s)``: SimCLR's (appendix A) at a ``strength`` s.
     """
     if rng.random() >= 0.8:
         return pixels
     adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
-    spread = np.array([_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE])
+    spread = strength * np.array([_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE])
     amounts = np.array([1.0, 1.0, 1.0, 0.0]) + rng.uniform(-spread, spread)
     for which in rng.permutation(len(adjust)):
         pixels = adjust[which](pixels, float(amounts[which]))
@@ -63,7 +64,10 @@ def blur(pixels: Tensor, rng: np.random.Generator) -> Tensor:
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(),
     "crop": Augmentation((0.5, 1.0)),  # SLIP, section 4: the caption's view
-    "crop_flip": Augmentation((0.4, 1.0), (flip,)),  # CLIPA's area
+    "crop_flip": Augmentation((0.4, 1.0), (flip,)),
+    "crop50_flip": Augmentation((0.5, 1.0), (flip,)),  # FLIP
+    "crop40": Augmentation((0.4, 1.0)),  # CLIPA, B/16
+    "crop40_jitter": Augmentation((0.4, 1.0), (partial(jitter, strength=0.4), grey)),  # CLIPA, L/16 and H/14
     "randaugment": Augmentation(None, (randaugment,)),
     # Khosla et al. 2020, supplementary material
     "stacked_randaugment": Augmentation((0.08, 1.0), (flip, jitter, randaugment, grey, blur)),

@@ -137,7 +137,8 @@ def _train(stages: Sequence[TrainStage], chosen: Recipe, out: str, _: Sequence[s
     for stage in stages:
         folder = _folder("train", out, stage.name)
         subsets = [_subset(out, name) + weight for name, weight in stage.weighted_subsets()]
-        yield train.run(shards, subsets, folder, _train_options(chosen, stage, out), chosen.opt_out).line(folder)
+        options = _train_options(chosen, stage, out)
+        yield train.run(shards, subsets, folder, options, chosen.opt_out, share=True).line(folder)
 
 
 def _evaluate(stage: EvaluateStage, chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:

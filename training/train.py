@@ -29,20 +29,29 @@ from clipsieve.training.scale import distribute
 from clipsieve.training.step import Stepper
 from clipsieve.training.strategies.registry import fit_tower, make_strategy
 from clipsieve.training.towers.tower import load_tower
+from clipsieve.training.twins import take_twin
 
 SIGTERM_STATUS = 143
 """Exit status of a run that SIGTERM stopped; its checkpoint is written."""
 NOT_FINITE_NAME = "not_finite.jsonl"
 
 
-def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, opt_out: str | None = None) -> Manifest:
+def run(
+    shards: str,
+    subsets: Sequence[str],
+    out: str,
+    options: TrainOptions,
+    opt_out: str | None = None,
+    share: bool = False,
+) -> Manifest:
     """Train on the pairs of ``shards`` that the files ``subsets`` name (none: all) into the folder ``out``.
 
     Several subsets are mixed by weight: each is ``FILE=WEIGHT``. Pairs that the file ``opt_out`` lists are left out,
     and counted.
 
     A folder that an equal run completed is left as it is; one that it left half done is taken up at its
-    checkpoint. Raises InputError, before step 0, for what the user can fix; ClipsieveError when the loss or a
+    checkpoint. With ``share``, a run that is not begun takes the model of an equal one that is done in a folder beside
+    its own. Raises InputError, before step 0, for what the user can fix; ClipsieveError when the loss or a
     gradient is not finite, when a checkpoint cannot be written, and when another process is gone; SystemExit(143) on
     SIGTERM, once the checkpoint is written.
     """
@@ -52,6 +61,8 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     if read_manifest(out) and (manifest := begin(out, options, inputs, subsets=chosen)).complete:
         return manifest
     with start_runtime(options.collective_timeout) as runtime:
+        if share and (shared := take_twin(out, options, inputs, chosen, tower, runtime)):
+            return shared
         job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime)
         torch.manual_seed(options.seed)
         strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)

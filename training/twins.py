@@ -15,6 +15,7 @@ from clipsieve.schemas.ledger import LEDGER_NAME, Ledger
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, finish, manifest_path, present_manifest, read_manifest
 from clipsieve.schemas.options import TrainOptions
+from clipsieve.schemas.terminal import say
 from clipsieve.schemas.training_data import WeightedSubset
 from clipsieve.training.card import CARD_NAME, write_card
 from clipsieve.training.runtime import Runtime
@@ -40,6 +41,7 @@ def take_twin(
     if not found:
         return None
     if twin is not None:
+        say(f"{out}: equal to {twin}, which is done: its model is copied", is_error=True)
         with only_writer(out):
             _copy(twin, out, options, subsets, tower)
     runtime.barrier()

@@ -134,7 +134,7 @@ def test_every_run_of_the_papers_is_worked_out(name):
         assert run.steps > 0 and run.memory.checkpointed < run.memory.activations
 
 
-def test_equal_runs_of_one_folder_are_trained_once(shards, tower_file, tmp_path):
+def test_equal_runs_of_one_folder_are_trained_once(shards, tower_file, tmp_path, capsys):
     """Rows of one recipe and of another: a row that has another name and the same content takes its files."""
     (tmp_path / "shards").symlink_to(shards)
     run = {"tower": tower_file, "samples": 48, "batch_size": 12, "warmup_steps": 1}
@@ -144,6 +144,8 @@ def test_equal_runs_of_one_folder_are_trained_once(shards, tower_file, tmp_path)
         path.write_text(yaml.safe_dump({"pairs": "x", "train": rows}))
         assert len(list(recipes.run(load_recipe(path), str(tmp_path)))) == len(rows)
 
+    said = capsys.readouterr().err
+    assert [said.count(f"models/{name}: equal to ") for name in ("a", "b", "c", "other")] == [0, 1, 1, 0]
     folders = {name: tmp_path / "models" / name for name in ("a", "b", "c", "other")}
     made = {name: manifest_of(str(folder)) for name, folder in folders.items()}
     assert made["b"].digest == made["c"].digest == made["a"].digest != made["other"].digest

@@ -63,7 +63,7 @@ def of_recipe(name: str) -> list[Row]:
 
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """The leaves of nested mappings by their path."""
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for key, value in content.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves

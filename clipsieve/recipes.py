@@ -139,7 +139,8 @@ def _train(stages: Sequence[TrainStage], chosen: Recipe, out: str, _: Sequence[s
         folder = _folder("train", out, stage.name)
         subsets = [_subset(out, name) + weight for name, weight in stage.weighted_subsets()]
         options, evaluate = _train_options(chosen, stage, out), task_evaluator(stage.evaluate_tasks)
-        yield train.run(shards, subsets, folder, options, chosen.opt_out, evaluate=evaluate).line(folder)
+        made = train.run(shards, subsets, folder, options, chosen.opt_out, evaluate=evaluate, share=True)
+        yield made.line(folder)
 
 
 def _evaluate(stage: EvaluateStage, chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:

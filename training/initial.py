@@ -18,6 +18,7 @@ from clipsieve.schemas.tokenizer import tokenizer_for
 from clipsieve.training.towers.tower import ClipModel, Tower, build_model
 
 _PROBE = ("a photo of 3 CATS", "Größe", "red & blue", "https://example.org", "猫")
+_IMAGE_POSITIONS = "visual.positional_embedding"
 _TEXT_POSITIONS = ("positional_embedding", "text.positional_embedding")
 
 
@@ -53,14 +54,17 @@ def initial_digest(spec: str) -> str:
 def load_initial(initial: LoadedModel, model: ClipModel, tower: Tower) -> None:
     """Put the weights of ``initial`` into ``model``, a new one of ``tower``.
 
-    A ViT's position embeddings are brought to its grid (bicubic, antialiased, as open_clip does), a text tower's to
-    its context length. A scale or bias that only one of the losses learns is left out, or stays new.
+    A ViT's learned position embeddings are brought to its grid (bicubic, antialiased, as open_clip does); fixed ones
+    are those of its own grid. A text tower's are brought to its context length. A scale or bias that only one of the
+    losses learns is left out, or stays new.
 
     Raises InputError when a weight is missing, left over or of another shape, and when the tokenizers differ.
     """
     _check_tokenizers(initial, tower)
     weights, own = dict(initial.model.state_dict()), model.state_dict()
     resize_pos_embed(weights, model)
+    if (fixed := fixed_positions(model)) is not None:
+        weights[_IMAGE_POSITIONS] = fixed
     for name in _TEXT_POSITIONS:
         if name in weights and name in own:
             weights[name] = fit_text_positions(weights[name], len(own[name]))
@@ -71,6 +75,12 @@ def load_initial(initial: LoadedModel, model: ClipModel, tower: Tower) -> None:
     if wrong := _difference(weights, own):
         raise InputError(f"`initial` {initial.name}: its weights are not those of tower {tower.name!r}: {wrong}")
     model.load_state_dict(weights)
+
+
+def fixed_positions(model: ClipModel) -> torch.Tensor | None:
+    """A new ViT's position embeddings [1 + N, D] where they are sines and cosines, which nothing trains."""
+    positions = getattr(model.visual, "positional_embedding", None)
+    return None if positions is None or positions.requires_grad else positions.detach()
 
 
 def fit_text_positions(positions: torch.Tensor, length: int) -> torch.Tensor:

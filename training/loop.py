@@ -23,7 +23,7 @@ from clipsieve.training.data.loader import Batch, PairReader, load_batches
 from clipsieve.training.inspection import Inspection
 from clipsieve.training.job import Job
 from clipsieve.training.log import StepValues, TrainLog
-from clipsieve.training.optimizers import schedule
+from clipsieve.training.optimizers import learning_rate
 from clipsieve.training.saving import CheckpointWriter
 from clipsieve.training.step import Stepper
 from clipsieve.training.stopping import StopRequests
@@ -145,7 +145,7 @@ def _set_up_step(job: Job, optimizer: torch.optim.Optimizer, step: int) -> float
     stopped.
     """
     options = job.options
-    rate = options.peak_learning_rate * schedule(step, job.steps, options.warmup_steps)
+    rate = learning_rate(options, step, job.steps)
     for group in optimizer.param_groups:
         group["lr"] = rate
     draws = np.random.SeedSequence((options.seed, step, job.runtime.rank))

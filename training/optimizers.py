@@ -24,7 +24,9 @@ def make_optimizer(strategy: Strategy, options: TrainOptions) -> torch.optim.Opt
     """
     groups = decay_groups(strategy, options.weight_decay)
     if options.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=options.peak_learning_rate, betas=options.betas, fused=True)
+        return torch.optim.AdamW(
+            groups, lr=options.peak_learning_rate, betas=options.betas, eps=options.adam_eps, fused=True
+        )
     if options.weight_decay > _MAX_DECAY_PER_STEP:
         raise InputError(
             f"`weight_decay` {options.weight_decay}: with adafactor a step takes this share off the weights; "
@@ -62,15 +64,21 @@ def decay_groups(strategy: Strategy, weight_decay: float) -> list[dict[str, obje
     ]
 
 
-def schedule(step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the peak learning rate at ``step`` of 0..steps-1: linear warm-up, then a cosine to zero.
+def learning_rate(options: TrainOptions, step: int, steps: int) -> float:
+    """At ``step`` of 0..steps-1: it rises to the peak and falls to ``final_learning_rate``."""
+    peak = options.peak_learning_rate
+    return peak * schedule(step, steps, options.warmup_steps, options.final_learning_rate / peak)
 
-    It starts at 1 / warmup_steps, is 1 at step warmup_steps - 1 and at the next, and would be 0 at ``steps``;
+
+def schedule(step: int, steps: int, warmup_steps: int, final: float = 0.0) -> float:
+    """Share of the peak learning rate at ``step`` of 0..steps-1: linear warm-up, then a cosine to ``final``.
+
+    It starts at 1 / warmup_steps, is 1 at step warmup_steps - 1 and at the next, and would be ``final`` at ``steps``;
     ``warmup_steps`` is below ``steps``.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))
 
 
 def clip_gradients(model: torch.nn.Module, limit: float | None) -> torch.Tensor:

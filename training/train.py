@@ -30,6 +30,7 @@ from clipsieve.training.step import Stepper
 from clipsieve.training.stopping import stop_requests
 from clipsieve.training.strategies.registry import fit_tower, make_strategy
 from clipsieve.training.towers.tower import load_tower
+from clipsieve.training.twins import take_twin
 from clipsieve.training.validation import HeldOutPairs
 
 
@@ -41,6 +42,7 @@ def run(
     opt_out: str | None = None,
     plan: str | None = None,
     evaluate: Evaluate | None = None,
+    share: bool = False,
 ) -> Manifest:
     """Train on the pairs of ``shards`` that the files ``subsets`` name (none: all) into the folder ``out``.
 
@@ -49,7 +51,8 @@ def run(
     ``evaluate`` is what evaluates the model on the tasks that ``options`` name.
 
     A folder that an equal run completed is left as it is; one that it left half done is taken up at its
-    checkpoint. Raises InputError, before step 0, for what the user can fix; ClipsieveError when the loss or a
+    checkpoint. With ``share``, a run that is not begun takes the model of an equal one that is done in a folder beside
+    its own. Raises InputError, before step 0, for what the user can fix; ClipsieveError when the loss or a
     gradient is not finite, when a checkpoint cannot be written, and when another process is gone; SignalError on
     SIGINT and SIGTERM, once a checkpoint is written (in processes but the first, SystemExit with its status).
     """
@@ -61,6 +64,8 @@ def run(
         refuse_checkpoints_model(out, manifest)
         return manifest
     with start_runtime(options.collective_timeout) as runtime:
+        if share and (shared := take_twin(out, options, inputs, chosen, tower, runtime)):
+            return shared
         with nothing_left_if_refused(out):
             job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime, plan)
             held_out = HeldOutPairs(shards, options.validation, chosen, opt_out) if options.validation else None

@@ -52,8 +52,12 @@ class TrainOptions(Options):
     betas: tuple[float, float] = Field(
         (0.9, 0.98), description="decay rates of the optimizer's averages of the gradient and of its square"
     )
+    adam_eps: Annotated[float, Field(gt=0)] = Field(1e-8, description="adamw: epsilon beside the root of the square")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
-        50, description="steps in which the learning rate rises linearly from 0 to its peak; a cosine to 0 follows"
+        50, description="steps in which the learning rate rises linearly from 0 to its peak; a cosine follows"
+    )
+    final_learning_rate: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="learning rate at which the cosine ends"
     )
     grad_clip: Annotated[float, Field(gt=0)] | None = Field(
         1.0, description="largest norm of the gradient, which is scaled down to it; none: no clipping"
@@ -64,8 +68,12 @@ class TrainOptions(Options):
     )
     strategy: Literal["clip", "siglip", "slip"] = Field("clip", description="loss: CLIP's, SigLIP's or SLIP's")
     slip_width: Positive = Field(4096, description="hidden width of SLIP's head")
-    augment: Literal["none", "crop", "crop_flip", "randaugment", "stacked_randaugment"] = Field(
-        "none", description="augmentation of the images; none: they are resized only; crop: SLIP's random crop"
+    augment: Literal[
+        "none", "crop", "crop_flip", "crop50_flip", "crop40", "crop40_jitter", "randaugment", "stacked_randaugment"
+    ] = Field(
+        "none",
+        description="augmentation of the images; none: they are resized only; crop: SLIP's random crop; crop50_flip: "
+        "FLIP's; crop40, crop40_jitter: CLIPA's",
     )
     initial: str | None = Field(
         None, description="model to start from, a model folder or open_clip:MODEL@FILE; none: new weights"
@@ -148,6 +156,12 @@ class TrainOptions(Options):
     def peak_learning_rate(self) -> float:
         """``learning_rate``, scaled linearly from ``learning_rate_batch`` to the run's batch (CLIPA's tables)."""
         return self.learning_rate * self.batch_size / (self.learning_rate_batch or self.batch_size)
+
+    @model_validator(mode="after")
+    def _down_from_the_peak(self) -> TrainOptions:
+        if self.final_learning_rate > self.peak_learning_rate:
+            raise ValueError("`final_learning_rate` is above the peak of `learning_rate`: lower it")
+        return self
 
     @model_validator(mode="after")
     def _views_of_slip(self) -> TrainOptions:

@@ -66,6 +66,22 @@ def test_text_positions_are_stretched_as_open_clip_does(tower):
     assert torch.equal(fit_text_positions(positions, 4), positions)
 
 
+def test_fixed_positions_are_those_of_the_towers_own_grid(tower, tmp_path):
+    """Sines and cosines of another grid are not a stretched table: the tower computes its own."""
+    fixed = changed(tower, "vision_cfg", pos_embed_type="sin_cos_2d")
+    first = build_model(fixed)
+    save_model(str(tmp_path / "first"), first, fixed.model_cfg, fixed.preprocess_cfg)
+    larger = fit_tower(fixed, TrainOptions(image_size=32))
+    new = build_model(larger).visual.positional_embedding
+    model = initial_model(larger, str(tmp_path / "first"))
+    assert torch.equal(model.visual.positional_embedding, new)
+    assert not model.visual.positional_embedding.requires_grad
+    assert torch.equal(model.text_projection, first.text_projection)
+
+    learned = initial_model(tower, str(tmp_path / "first")).visual.positional_embedding
+    assert torch.equal(learned, first.visual.positional_embedding) and learned.requires_grad
+
+
 def test_a_bias_that_only_one_of_the_losses_learns_stays_new_or_is_left_out(trained, tower, tmp_path):
     siglip = fit_tower(tower, TrainOptions(strategy="siglip"))
     model = initial_model(siglip, trained)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.options import TrainOptions
-from clipsieve.training.optimizers import clip_gradients, decay_groups, make_optimizer, schedule
+from clipsieve.schemas.options import TrainOptions, parse_options
+from clipsieve.training.optimizers import clip_gradients, decay_groups, learning_rate, make_optimizer, schedule
 from clipsieve.training.strategies.registry import make_strategy
 from clipsieve.training.towers.tower import build_model, load_tower
 
@@ -167,6 +167,28 @@ def test_gradients_are_scaled_down_to_the_limit(limit, scale):
 def test_a_run_of_eight_steps_by_hand():
     rates = [schedule(step, 8, 4) for step in range(8)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.853553, 0.5, 0.146447], abs=1e-6)
+
+
+def test_the_cosine_ends_at_the_final_rate_as_slips_does():
+    """SLIP's schedule: final + (peak - final) (1 + cos) / 2 after the warm-up."""
+    options = TrainOptions(learning_rate=3e-3, final_learning_rate=1e-5, warmup_steps=4)
+    rates = [learning_rate(options, step, 12) for step in range(13)]
+    after = 1e-5 + (3e-3 - 1e-5) * 0.5 * (1 + np.cos(np.pi * np.arange(9) / 8))
+    assert rates == pytest.approx([0.75e-3, 1.5e-3, 2.25e-3, 3e-3, *after])
+    assert rates[-1] == pytest.approx(1e-5)
+    with pytest.raises(InputError, match=r"`final_learning_rate` is above the peak of `learning_rate`: lower it"):
+        parse_options(TrainOptions, {"learning_rate": 1e-3, "final_learning_rate": 2e-3}, "train")
+
+
+def test_adamws_epsilon_is_the_options():
+    """At the first step AdamW moves by lr g / (|g| + eps): half of it where the gradient is eps."""
+    model = OneMatrix()
+    optimizer = optimizer_of(model, TrainOptions(learning_rate=1e-2, weight_decay=0, adam_eps=1e-6))
+    before = model.kernel.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-6)
+    optimizer.step()
+    torch.testing.assert_close(model.kernel.detach(), before - 0.5e-2)
 
 
 @given(st.integers(1, 300), st.data())

@@ -67,7 +67,10 @@ def blur(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(),
     "crop": Augmentation((0.5, 1.0)),  # SLIP, section 4: the caption's view
-    "crop_flip": Augmentation((0.4, 1.0), (flip,)),  # CLIPA's area
+    "crop_flip": Augmentation((0.4, 1.0), (flip,)),
+    "crop50_flip": Augmentation((0.5, 1.0), (flip,)),  # FLIP
+    "crop40": Augmentation((0.4, 1.0)),  # CLIPA, B/16
+    "crop40_jitter": Augmentation((0.4, 1.0), (partial(jitter, strength=0.4), grey)),  # CLIPA, L/16 and H/14
     "randaugment": Augmentation(None, (randaugment,)),
     # Khosla et al. 2020, supplementary material; the strength is that of their scripts
     "stacked_randaugment": Augmentation((0.08, 1.0), (flip, partial(jitter, strength=1.0), randaugment, grey, blur)),

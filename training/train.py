@@ -16,6 +16,7 @@ from clipsieve.schemas.errors import ClipsieveError
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, begin, read_manifest
 from clipsieve.schemas.options import TrainOptions
+from clipsieve.schemas.threads import map_ahead
 from clipsieve.training.checkpoint import CheckpointWriter, load_checkpoint, state_of
 from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader, load_batches
@@ -51,7 +52,7 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     chosen, inputs = [parse_subset(text) for text in subsets], inputs_of(shards, tower, opt_out, options.initial)
     if read_manifest(out) and (manifest := begin(out, options, inputs, subsets=chosen)).complete:
         return manifest
-    with start_runtime(options.collective_timeout) as runtime:
+    with start_runtime(options.collective_timeout, options.deterministic) as runtime:
         job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime)
         torch.manual_seed(options.seed)
         strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)
@@ -81,12 +82,13 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
         stop_requests() as stop,
         CheckpointWriter(job.out, job.origin, options.checkpoint_minutes) as writer,
         closing(load_batches(reader, shares, options.workers)) as batches,
+        closing(map_ahead(strategy.draw_kept, map(job.share, range(done, steps)), 1)) as masks,
     ):
-        for batch in log.timed(batches):
+        for batch, kept in log.timed(zip(batches, masks, strict=True)):
             if done == progress.steps:
                 log.introduce(job.tower.name, cost.parameters, sum(job.plan.missing))
             rate = _set_up_step(job, optimizer, done)
-            result = stepper.take(batch, job.share(done))
+            result = stepper.take(batch, kept)
             log.add(StepValues(result.losses, result.grad_norm, strategy.model.logit_scale.exp(), rate))
             done += 1
             stopping, is_due = runtime.any_of(stop.is_set(), runtime.is_first and writer.is_due)

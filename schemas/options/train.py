@@ -94,10 +94,18 @@ class TrainOptions(Options):
         "ddp",
         description="what is split over the processes: the batch (ddp), or weights and optimizer state too (fsdp)",
     )
+    replicas: Positive = Field(
+        1, description="copies of the model that fsdp keeps, each shared out over processes / `replicas` (HSDP)"
+    )
     checkpoint_activations: bool = Field(
         False, description="store only each layer's input, and compute the layer again for its gradient"
     )
     compile: bool = Field(False, description="compile the towers' layers by torch.compile")
+    deterministic: bool | None = Field(
+        None,
+        description="bit for bit the same on one machine, in full fp32; no: faster algorithms, and fp32 products in "
+        "TF32 on GPUs; none: yes on CPUs, no on GPUs",
+    )
     collective_timeout: Seconds = Field(
         600.0, description="seconds that a process waits for the others before it gives up"
     )
@@ -115,6 +123,12 @@ class TrainOptions(Options):
     def peak_learning_rate(self) -> float:
         """``learning_rate``, scaled linearly from ``learning_rate_batch`` to the run's batch (CLIPA's tables)."""
         return self.learning_rate * self.batch_size / (self.learning_rate_batch or self.batch_size)
+
+    @model_validator(mode="after")
+    def _replicas_of_fsdp(self) -> TrainOptions:
+        if self.replicas > 1 and self.parallel != "fsdp":
+            raise ValueError(f"`replicas` {self.replicas}: with ddp each process has a copy: set `parallel` to fsdp")
+        return self
 
     @model_validator(mode="after")
     def _views_of_slip(self) -> TrainOptions:

@@ -31,7 +31,7 @@ def gradients(tower_file, alone, **changes):
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(256, (SIZE, 3, 16, 16), generator=generator, dtype=torch.uint8)
     texts = torch.randint(1, 599, (SIZE, 8), generator=generator)
-    stepper.take(Batch({view.name: images for view in strategy.views}, texts), range(SIZE))
+    stepper.take(Batch({view.name: images for view in strategy.views}, texts), strategy.draw_kept(range(SIZE)))
     return {name: p.grad for name, p in strategy.named_parameters() if p.grad is not None}
 
 

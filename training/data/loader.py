@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, tee
 from threading import Lock
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -128,12 +128,6 @@ def load_batches(reader: PairReader, shares: Iterable[range], workers: int) -> G
     with closing(map_ahead(reader.read, parts, workers, ahead=_BATCHES_AHEAD * workers + 1)) as read:
         for share in now:
             yield reader.collect(islice(read, len(_split(share, workers))))
-
-
-def normalise(images: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:
-    """uint8[B, 3, S, S] -> float32[B, 3, S, S] on the images' device, as the evaluation transform ends."""
-    mean, std = (torch.tensor(preprocess_cfg[name], device=images.device).view(3, 1, 1) for name in ("mean", "std"))
-    return (images.float() / 255 - mean) / std
 
 
 def _split(share: range, parts: int) -> list[range]:

@@ -24,7 +24,7 @@ from clipsieve.training.export import export_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
 from clipsieve.training.job import Job, inputs_of, make_job, parse_subset
 from clipsieve.training.log import Measure, StepValues, TrainLog
-from clipsieve.training.optimizers import make_optimizer, schedule
+from clipsieve.training.optimizers import make_optimizer, schedule, set_rate
 from clipsieve.training.runtime import start_runtime, stop_requests
 from clipsieve.training.scale import distribute
 from clipsieve.training.step import Stepper
@@ -119,8 +119,7 @@ def _set_up_step(job: Job, optimizer: torch.optim.Optimizer, step: int) -> float
     """
     options = job.options
     rate = options.peak_learning_rate * schedule(step, job.steps, options.warmup_steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(optimizer, rate)
     draws = np.random.SeedSequence((options.seed, step, job.runtime.rank))
     torch.manual_seed(int(draws.generate_state(1)[0]))
     return rate

@@ -100,7 +100,7 @@ class TrainOptions(Options):
     checkpoint_activations: bool = Field(
         False, description="store only each layer's input, and compute the layer again for its gradient"
     )
-    compile: bool = Field(False, description="compile the towers' layers by torch.compile")
+    compile: bool = Field(False, description="compile the towers' layers, and Adafactor's step, by torch.compile")
     deterministic: bool | None = Field(
         None,
         description="bit for bit the same on one machine, in full fp32; no: faster algorithms, and fp32 products in "

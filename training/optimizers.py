@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from timm.optim.adafactor_bv import AdafactorBigVision
@@ -32,11 +33,12 @@ def make_optimizer(strategy: Strategy, options: TrainOptions) -> torch.optim.Opt
         )
     momentum, beta2_cap = options.betas
     is_compiled = options.compile and options.parallel == "ddp"
-    peak = options.peak_learning_rate
+    rate: Any = options.peak_learning_rate  # of timm's two kinds of rate its annotation names one
+    if is_compiled:  # compiled code would make a constant of a number
+        rate = torch.tensor(rate, dtype=torch.float64)
     optimizer = AdafactorBigVision(
         groups,
-        # Compiled code reads the rate from a tensor; of a number it would make a constant.
-        lr=torch.tensor(peak, dtype=torch.float64) if is_compiled else peak,
+        lr=rate,
         min_dim_size_to_factor=32,
         momentum=momentum,
         beta2_cap=beta2_cap,

@@ -32,7 +32,8 @@ from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.shards import list_shards
 from clipsieve.schemas.tokenizer import tokenizer_for
 from clipsieve.training.data.images import image_stages
-from clipsieve.training.data.loader import PairReader, load_batches, normalise
+from clipsieve.training.data.loader import PairReader, load_batches
+from clipsieve.training.data.normalise import Normalise
 from clipsieve.training.data.order import make_order
 from clipsieve.training.data.plan import plan_samples
 from clipsieve.training.data.texts import text_stages
@@ -93,8 +94,9 @@ def _clipsieve(shards: Path, tower: Tower, epochs: int, augment: Augment = "none
     samples = epochs * len(plan)
     starts = range(0, samples, options.batch_size)
     shares = (range(start, min(start + options.batch_size, samples)) for start in starts)
+    normalise = _normalise(tower)
     for batch in load_batches(reader, shares, options.workers):
-        yield len(normalise(batch.images["image"], tower.preprocess_cfg))
+        yield len(normalise(batch.images["image"]))
 
 
 def _webdataset(tars: list[str], tower: Tower, epochs: int) -> Iterator[int]:
@@ -117,7 +119,12 @@ def _webdataset_alike(tars: list[str], tower: Tower, epochs: int) -> Iterator[in
         lambda caption: reduce(encode(caption.decode()), (options.seed, 0)),
     )
     pixels = (torch.as_tensor(np.asarray(images)).permute(0, 3, 1, 2) for images, _ in _batches(arrays, epochs))
-    return (len(normalise(images, tower.preprocess_cfg)) for images in pixels)
+    normalise = _normalise(tower)
+    return (len(normalise(images)) for images in pixels)
+
+
+def _normalise(tower: Tower) -> Normalise:
+    return Normalise(tower.preprocess_cfg, torch.device("cpu"))
 
 
 def _shuffled(tars: list[str]) -> webdataset.WebDataset:

@@ -177,6 +177,10 @@ WRONG: list[tuple[str, str]] = [
     ("train --shards shards --out out --subset foreign.parquet", "1 uids are of no downloaded sample"),
     ("train --shards shards --out out", "9 samples to train on, fewer than a --batch-size of 256"),
     ("train --shards shards --out out --lock-image", "--lock-image needs a trained image tower"),
+    (
+        "train --shards shards --out out --replicas 2",
+        "train: --replicas 2: with ddp each process has a copy: set --parallel to fsdp",
+    ),
     ("train --shards shards --out out --strategy slip", "train: --strategy slip compares crops: set --augment to crop"),
     ("reshard --shards shards --subset foreign.parquet --out out", "; --allow-missing leaves them out"),
     ("train --shards shards --out out --optimizer sgd", "train: --optimizer: Input should be 'adamw' or 'adafactor'"),

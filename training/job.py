@@ -208,6 +208,8 @@ def _check(job: Job, shards: str) -> None:
         raise InputError(f"{shards}: {len(job.plan)} samples to train on, fewer than a `batch_size` of {batch}")
     if batch % job.runtime.world_size:
         raise InputError(f"`batch_size` {batch} does not divide by the run's {job.runtime.world_size} processes")
+    if job.runtime.world_size % options.replicas:
+        raise InputError(f"`replicas` {options.replicas} does not divide the run's {job.runtime.world_size} processes")
     if options.warmup_steps >= job.steps:
         raise InputError(
             f"`warmup_steps` {options.warmup_steps} is not below the run's {job.steps} steps (`samples` "

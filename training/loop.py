@@ -6,6 +6,7 @@ All processes decide alike.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NoReturn
@@ -15,6 +16,7 @@ import torch
 
 from clipsieve.schemas import files, strict_json
 from clipsieve.schemas.errors import ClipsieveError, SignalError
+from clipsieve.schemas.threads import map_ahead
 from clipsieve.training.account import counts_of, ledger_of
 from clipsieve.training.bad_samples import BadSamples
 from clipsieve.training.checkpoint import Header
@@ -23,7 +25,7 @@ from clipsieve.training.data.loader import Batch, PairReader, load_batches
 from clipsieve.training.inspection import Inspection
 from clipsieve.training.job import Job
 from clipsieve.training.log import StepValues, TrainLog
-from clipsieve.training.optimizers import learning_rate
+from clipsieve.training.optimizers import learning_rate, set_rate
 from clipsieve.training.saving import CheckpointWriter
 from clipsieve.training.step import Stepper
 from clipsieve.training.stopping import StopRequests
@@ -65,9 +67,10 @@ class TrainingLoop:
         with (
             self.job.shares(self.done) as shares,
             closing(load_batches(self.reader, shares, self.job.options.workers)) as batches,
+            closing(map_ahead(self.stepper.strategy.draw_kept, self._positions(), 1)) as masks,
         ):
-            for batch in self.log.timed(batches):
-                self._take(batch)
+            for batch, kept in self.log.timed(zip(batches, masks, strict=True)):
+                self._take(batch, kept)
                 self._follow(self._due())
         self.writer.wait()
         if self.job.runtime.is_first:
@@ -82,13 +85,17 @@ class TrainingLoop:
         header = Header(origin=self.job.origin, progress=progress, counts=counts, ledger=ledger)
         self.writer.save(self.stepper.strategy, self.stepper.optimizer, header, self.log.writing())
 
-    def _take(self, batch: Batch) -> None:
+    def _positions(self) -> Iterator[range]:
+        """This process's part of the positions of each step that is left."""
+        return map(self.job.share, range(self.done, self.job.steps))
+
+    def _take(self, batch: Batch, kept: torch.Tensor | None) -> None:
         if (refusal := self.bad.admit(batch.bad, self.done + 1)) is not None:
             if self.done and self.log.settle() is None:
                 self.save()
             raise refusal
         rate = _set_up_step(self.job, self.stepper.optimizer, self.done)
-        result = self.stepper.take(batch, self.job.share(self.done))
+        result = self.stepper.take(batch, kept)
         scale = self.stepper.strategy.model.logit_scale.exp()
         self.log.add(StepValues(result.losses, result.grad_norm, scale, rate))
         self.done += 1
@@ -146,8 +153,7 @@ def _set_up_step(job: Job, optimizer: torch.optim.Optimizer, step: int) -> float
     """
     options = job.options
     rate = learning_rate(options, step, job.steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(optimizer, rate)
     draws = np.random.SeedSequence((options.seed, step, job.runtime.rank))
     torch.manual_seed(int(draws.generate_state(1)[0]))
     return rate

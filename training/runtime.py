@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -69,16 +69,17 @@ class Runtime:
 
 
 @contextmanager
-def start_runtime(timeout: float) -> Iterator[Runtime]:
+def start_runtime(timeout: float, deterministic: bool | None = None) -> Iterator[Runtime]:
     """Join the processes that torchrun's environment names: NCCL between GPUs, gloo between CPUs.
 
-    While it is open, torch computes deterministically, on this process's share of the cores. Raises ClipsieveError
-    where another process is gone, or does not answer within ``timeout`` seconds.
+    While it is open, torch computes ``deterministic``-ally (None: on CPUs), on this process's share of the cores.
+    Raises ClipsieveError where another process is gone, or does not answer within ``timeout`` seconds.
     """
     _keep_freed_memory()
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = _device(int(os.environ.get("LOCAL_RANK", 0)))
-    with _deterministic(int(os.environ.get("LOCAL_WORLD_SIZE", 1))):
+    is_deterministic = device.type == "cpu" if deterministic is None else deterministic
+    with _threads(int(os.environ.get("LOCAL_WORLD_SIZE", 1))), _exactness(device, is_deterministic):
         if world_size == 1:
             yield Runtime(0, 1, device, None)
             return
@@ -124,16 +125,37 @@ def _device(local_rank: int) -> torch.device:
 
 
 @contextmanager
-def _deterministic(local_processes: int) -> Iterator[None]:
-    # cuBLAS sums in a fixed order only with this, which it reads when it starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    torch.use_deterministic_algorithms(True)
-    # An aid to find bugs: it writes every new tensor once more.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+def _threads(local_processes: int) -> Iterator[None]:
+    before = torch.get_num_threads()
     torch.set_num_threads(max(1, cores() // local_processes))
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.set_num_threads(before[1])
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _exactness(device: torch.device, is_deterministic: bool) -> Iterator[None]:
+    """Deterministic algorithms in full fp32; or, on a GPU, the fastest ones, and fp32 products in TF32."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(is_deterministic)
+    # An aid to find bugs: it writes every new tensor once more.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if is_deterministic:
+        # cuBLAS sums in a fixed order only with this, which it reads when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    on_gpu: tuple[tuple[Any, str], ...] = (
+        (torch.backends.cuda.matmul, "allow_tf32"),
+        (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cudnn, "benchmark"),
+    )
+    switches = on_gpu if device.type == "cuda" else ()
+    were = [getattr(backend, name) for backend, name in switches]
+    for backend, name in switches:
+        setattr(backend, name, not is_deterministic)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        for (backend, name), was in zip(switches, were, strict=True):
+            setattr(backend, name, was)

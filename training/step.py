@@ -8,21 +8,24 @@ costs a third more compute and the activations of one micro-batch alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from clipsieve.schemas.options import TrainOptions
-from clipsieve.training.data.loader import Batch, normalise
+from clipsieve.training.data.loader import Batch
+from clipsieve.training.data.normalise import Normalise
 from clipsieve.training.optimizers import clip_gradients
 from clipsieve.training.runtime import Runtime
-from clipsieve.training.strategies.base import Strategy
+from clipsieve.training.strategies.base import Strategy, widened
 
 Features = dict[str, Tensor]
 
@@ -60,9 +63,12 @@ class Stepper:
     preprocess_cfg: dict[str, Any]
     runtime: Runtime
 
-    def take(self, batch: Batch, positions: range) -> StepResult:
-        """Train on this process's share of a step, whose samples are at ``positions`` of the stream."""
-        parts = self._split(batch, positions)
+    def take(self, batch: Batch, kept: Tensor | None) -> StepResult:
+        """Train on this process's share of a step: nothing in it makes the host wait for the device.
+
+        ``kept``: int64[B, K] on the CPU, the patches of each image that are left of it; None: all.
+        """
+        parts = self._split(batch, kept)
         self.optimizer.zero_grad()
         losses = self._backward_at_once(parts[0]) if len(parts) == 1 else self._backward_in_parts(parts)
         self._average_what_is_not_wrapped()
@@ -71,14 +77,14 @@ class Stepper:
         self.strategy.clamp_scale()
         return StepResult({name: loss.detach() for name, loss in losses.items()}, norm)
 
-    def _split(self, batch: Batch, positions: range) -> list[MicroBatch]:
+    def _split(self, batch: Batch, kept: Tensor | None) -> list[MicroBatch]:
         """At most ``accumulate`` parts, all but the last of one size."""
         device = self.runtime.device
         images = {view: pixels.to(device, non_blocking=True) for view, pixels in batch.images.items()}
-        texts, kept = batch.texts.to(device, non_blocking=True), self.strategy.draw_kept(positions)
-        kept = None if kept is None else kept.to(device)
-        size = -(-len(positions) // self.options.accumulate)
-        rows = [slice(start, start + size) for start in range(0, len(positions), size)]
+        texts = batch.texts.to(device, non_blocking=True)
+        kept = None if kept is None else kept.to(device, non_blocking=True)
+        size = -(-len(texts) // self.options.accumulate)
+        rows = [slice(start, start + size) for start in range(0, len(texts), size)]
         return [
             MicroBatch(
                 {view: pixels[part] for view, pixels in images.items()},
@@ -88,15 +94,16 @@ class Stepper:
             for part in rows
         ]
 
+    @cached_property
+    def _normalise(self) -> Normalise:
+        return Normalise(self.preprocess_cfg, self.runtime.device)
+
     def _features(self, part: MicroBatch) -> Features:
         """The strategy's features, computed in the run's precision; float32, or float64 where the weights are."""
-        images = {view: normalise(pixels, self.preprocess_cfg) for view, pixels in part.images.items()}
-        is_bf16 = self.options.precision == "bf16"
-        with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=is_bf16):
+        images = {view: self._normalise(pixels) for view, pixels in part.images.items()}
+        with self.strategy.autocast():
             features = self.trained(images, part.texts, part.kept)
-        return {
-            name: feature.to(torch.promote_types(feature.dtype, torch.float32)) for name, feature in features.items()
-        }
+        return {name: widened(feature) for name, feature in features.items()}
 
     def _backward_at_once(self, part: MicroBatch) -> Features:
         losses = self.strategy.loss(self._features(part))
@@ -121,7 +128,7 @@ class Stepper:
         for index, (part, state) in enumerate(zip(parts, states, strict=True)):
             is_last = index == len(parts) - 1
             _set_random_state(device, state)
-            with nullcontext() if is_last else self._without_sync():
+            with self._synchronised(is_last):
                 again = self._features(part)
                 carried = sum((again[name] * by_part[name][index]).sum() for name in again)
                 if is_last:  # once, and in a backward pass that DDP averages
@@ -130,11 +137,20 @@ class Stepper:
                 carried.backward()
         return losses
 
-    def _without_sync(self) -> AbstractContextManager[None]:
-        """Sum the gradients of a micro-batch in this process alone; the last one's backward pass averages all."""
-        if isinstance(self.trained, DistributedDataParallel):
-            return self.trained.no_sync()
-        return nullcontext()
+    @contextmanager
+    def _synchronised(self, is_last: bool) -> Iterator[None]:
+        """Sum a micro-batch's gradients in this process alone, unless it is the last: its backward pass shares all."""
+        if is_last:
+            yield
+        elif isinstance(self.trained, DistributedDataParallel):
+            with self.trained.no_sync():
+                yield
+        elif isinstance(self.trained, FSDPModule):
+            self.trained.set_requires_gradient_sync(False)
+            yield
+            self.trained.set_requires_gradient_sync(True)
+        else:
+            yield
 
     def _average_what_is_not_wrapped(self) -> None:
         """FSDP leaves the loss's own parameters whole, and their gradients to us; DDP averages them like any."""

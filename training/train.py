@@ -63,7 +63,7 @@ def run(
     if read_manifest(out) and (manifest := begin(out, options, inputs, lost, chosen)).complete:
         refuse_checkpoints_model(out, manifest)
         return manifest
-    with start_runtime(options.collective_timeout) as runtime:
+    with start_runtime(options.collective_timeout, options.deterministic) as runtime:
         if share and (shared := take_twin(out, options, inputs, chosen, tower, runtime)):
             return shared
         with nothing_left_if_refused(out):

@@ -11,7 +11,8 @@ from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.members import WeightedMembers, as_raw
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.training_data import WeightedSubset
-from clipsieve.training.data.loader import PairReader, load_batches, normalise
+from clipsieve.training.data.loader import PairReader, load_batches
+from clipsieve.training.data.normalise import Normalise
 from clipsieve.training.data.order import make_order
 from clipsieve.training.data.plan import plan_samples
 from clipsieve.training.runtime import Runtime
@@ -48,10 +49,10 @@ class HeldOutPairs:
         strategy = make_strategy(options, tower, model, Runtime(0, 1, device, None)).to(device).eval()
         reader = PairReader(make_order(self._plan, [1.0], options.seed, 1), tower, strategy.views, options.text_mask)
         shares = [share for number in range(batches) for share in _parts(number * size, size)]
-        losses, features = [], []
+        normalise, losses, features = Normalise(tower.preprocess_cfg, device), [], []
         with closing(load_batches(reader, shares, options.workers)) as read, torch.inference_mode():
             for share, batch in zip(shares, read, strict=True):
-                images = normalise(batch.images[CAPTION_VIEW].to(device), tower.preprocess_cfg)
+                images = normalise(batch.images[CAPTION_VIEW].to(device))
                 features.append(strategy({CAPTION_VIEW: images}, batch.texts.to(device)))
                 if share.stop % size == 0:
                     whole = {name: torch.cat([part[name] for part in features]) for name in features[0]}

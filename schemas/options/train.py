@@ -113,6 +113,9 @@ class TrainOptions(Options):
         "ddp",
         description="what is split over the processes: the batch (ddp), or weights and optimizer state too (fsdp)",
     )
+    replicas: Positive = Field(
+        1, description="copies of the model that fsdp keeps, each shared out over processes / `replicas` (HSDP)"
+    )
     checkpoint_activations: bool = Field(
         False, description="store only each layer's input, and compute the layer again for its gradient"
     )
@@ -124,7 +127,12 @@ class TrainOptions(Options):
     window_shards: Positive = Field(
         256, description="shards of a window; three windows of tars are on a node's disk at a time"
     )
-    compile: bool = Field(False, description="compile the towers' layers by torch.compile")
+    compile: bool = Field(False, description="compile the towers' layers, and Adafactor's step, by torch.compile")
+    deterministic: bool | None = Field(
+        None,
+        description="bit for bit the same on one machine, in full fp32; no: faster algorithms, and fp32 products in "
+        "TF32 on GPUs; none: yes on CPUs, no on GPUs",
+    )
     collective_timeout: Seconds = Field(
         600.0, description="seconds that a process waits for the others before it gives up"
     )
@@ -161,6 +169,12 @@ class TrainOptions(Options):
     def _down_from_the_peak(self) -> TrainOptions:
         if self.final_learning_rate > self.peak_learning_rate:
             raise ValueError("`final_learning_rate` is above the peak of `learning_rate`: lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_of_fsdp(self) -> TrainOptions:
+        if self.replicas > 1 and self.parallel != "fsdp":
+            raise ValueError(f"`replicas` {self.replicas}: with ddp each process has a copy: set `parallel` to fsdp")
         return self
 
     @model_validator(mode="after")

@@ -34,6 +34,7 @@ STRATEGIES: dict[str, dict[str, object]] = {
     "slip": {"strategy": "slip", "augment": "crop", "slip_width": 16},
     "lit": {"lock_image": True},
     "clip-fsdp": {"parallel": "fsdp"},
+    "hsdp": {"parallel": "fsdp", "replicas": 2},
     "siglip-fsdp": {"parallel": "fsdp", "strategy": "siglip"},
     "flip-fsdp": {"parallel": "fsdp", "image_mask": "random"},
     "slip-fsdp": {"parallel": "fsdp", "strategy": "slip", "augment": "crop", "slip_width": 16},
@@ -43,7 +44,9 @@ ACCUMULATES = (1, 2)
 
 
 def worlds_of(name: str) -> tuple[int, ...]:
-    """FSDP's shares are no other on four processes than on two, and they take their time."""
+    """FSDP's shares are no other on four processes than on two, and they take their time; replicas' take four."""
+    if name == "hsdp":
+        return 4, 1
     return WORLDS[1:] if name.endswith("fsdp") else WORLDS
 
 
@@ -100,7 +103,7 @@ def take(stepper: Stepper, step: int) -> None:
     share = BATCH // stepper.runtime.world_size
     start = stepper.runtime.rank * share
     batch = batch_of(stepper.strategy, step, slice(start, start + share))
-    stepper.take(batch, range(step * BATCH + start, step * BATCH + start + share))
+    stepper.take(batch, stepper.strategy.draw_kept(range(step * BATCH + start, step * BATCH + start + share)))
 
 
 def batch_of(strategy: Strategy, step: int, own: slice) -> Batch:

@@ -81,6 +81,7 @@ def checkpoints(out):
     "changes, said",
     [
         ({"batch_size": "many"}, "train: --batch-size: Input should be a valid integer"),
+        ({"parallel": "fsdp", "replicas": 2}, "--replicas 2 does not divide the run's 1 processes"),
         ({"warmup_steps": 10}, "--warmup-steps 10 is not below the run's 10 steps"),
         ({"lock_image": True}, "random: set --initial to the model"),
         ({"subset": "nowhere.npy"}, "nowhere.npy: no such file"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,14 @@ from hypothesis import strategies as st
 
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import TrainOptions, parse_options
-from clipsieve.training.optimizers import clip_gradients, decay_groups, learning_rate, make_optimizer, schedule
+from clipsieve.training.optimizers import (
+    clip_gradients,
+    decay_groups,
+    learning_rate,
+    make_optimizer,
+    schedule,
+    set_rate,
+)
 from clipsieve.training.strategies.registry import make_strategy
 from clipsieve.training.towers.tower import build_model, load_tower
 
@@ -78,8 +87,13 @@ def test_what_is_locked_is_not_trained(alone):
 
 # A tall kernel and a wide one are factored along other axes; a narrow one and a convolution of few channels are not.
 @pytest.mark.parametrize("shape", [(40, 48), (96, 32), (32, 96), (31, 64), (64, 3, 3, 3)])
-def test_adafactor_is_that_of_big_vision(shape):
-    options = TrainOptions(optimizer="adafactor", learning_rate=1e-2, weight_decay=1e-3, betas=(0.9, 0.7))
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_adafactor_is_that_of_big_vision(monkeypatch, shape, is_compiled):
+    """Compiled it is traced as torch.compile does; its C++, which takes a minute to build, left out."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    options = TrainOptions(
+        optimizer="adafactor", learning_rate=1e-2, weight_decay=1e-3, betas=(0.9, 0.7), compile=is_compiled
+    )
     model = OneMatrix(shape)
     optimizer = optimizer_of(model, options)
     expected = [BigVisionAdafactor(p.detach().double().numpy().copy()) for p in (model.kernel, model.bias)]
@@ -90,8 +104,7 @@ def test_adafactor_is_that_of_big_vision(shape):
             gradient = rng.normal(size=parameter.shape) * 0.1
             parameter.grad = torch.from_numpy(gradient.astype(np.float32))
             reference.update(gradient, step, share, decay)
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-2 * share
+        set_rate(optimizer, 1e-2 * share)
         optimizer.step()
     # The momentum is kept in bfloat16: a value on the border of two may be rounded to either.
     np.testing.assert_allclose(model.kernel.detach().numpy(), expected[0].weight, atol=1e-4)
@@ -125,6 +138,27 @@ class BigVisionAdafactor:
             update = gradient / np.sqrt(rows / rows.mean(axis=smaller, keepdims=True)) / np.sqrt(columns)
         self.momentum.lerp_(torch.from_numpy(update).to(torch.bfloat16), 0.1)
         self.weight = self.weight * (1 - share * decay) - 1e-2 * share * self.momentum.double().numpy()
+
+
+def test_another_rate_compiles_nothing_anew(monkeypatch):
+    """The graphs are of the first step, which makes the state, and of the second."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=count))
+    model = OneMatrix()
+    options = TrainOptions(optimizer="adafactor", weight_decay=1e-3, compile=True)
+    optimizer, made = optimizer_of(model, options), []
+    for step in range(5):
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        set_rate(optimizer, 1e-3 * step)
+        optimizer.step()
+        made.append(len(graphs))
+    assert 0 < made[1] == made[-1]
 
 
 def test_adamw_decays_by_the_learning_rate_and_spares_the_bias():

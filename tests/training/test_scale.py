@@ -6,10 +6,12 @@ from functools import partialmethod
 
 import pytest
 import torch
+from torch.distributed.tensor import DTensor
 
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.data.loader import Batch
 from clipsieve.training.optimizers import make_optimizer
+from clipsieve.training.runtime import Runtime
 from clipsieve.training.scale import distribute, repeated_layers
 from clipsieve.training.step import Stepper
 from clipsieve.training.strategies.registry import fit_tower, make_strategy
@@ -21,18 +23,26 @@ pytestmark = pytest.mark.numeric
 TEXT = {"context_length": 8, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2}
 
 
-def gradients(tower_file, alone, **changes):
-    options = TrainOptions(tower=tower_file, batch_size=SIZE, slip_width=16, **changes)
-    tower = fit_tower(load_tower(tower_file), options)
+def stepper_of(options, runtime):
+    tower = fit_tower(load_tower(options.tower), options)
     torch.manual_seed(0)
-    strategy = make_strategy(options, tower, build_model(tower), alone).train()
-    trained = distribute(strategy, options, alone)
-    stepper = Stepper(strategy, trained, make_optimizer(strategy, options), options, tower.preprocess_cfg, alone)
+    strategy = make_strategy(options, tower, build_model(tower), runtime).train()
+    trained = distribute(strategy, options, runtime)
+    return Stepper(strategy, trained, make_optimizer(strategy, options), options, tower.preprocess_cfg, runtime)
+
+
+def take(stepper):
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(256, (SIZE, 3, 16, 16), generator=generator, dtype=torch.uint8)
     texts = torch.randint(1, 599, (SIZE, 8), generator=generator)
-    stepper.take(Batch({view.name: images for view in strategy.views}, texts), range(SIZE))
-    return {name: p.grad for name, p in strategy.named_parameters() if p.grad is not None}
+    strategy = stepper.strategy
+    stepper.take(Batch({view.name: images for view in strategy.views}, texts), strategy.draw_kept(range(SIZE)))
+
+
+def gradients(tower_file, alone, **changes):
+    stepper = stepper_of(TrainOptions(tower=tower_file, batch_size=SIZE, slip_width=16, **changes), alone)
+    take(stepper)
+    return {name: p.grad for name, p in stepper.strategy.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("changes", [{}, {"strategy": "slip", "augment": "crop"}, {"image_mask": "random"}])
@@ -93,3 +103,35 @@ def test_every_kind_of_tower_has_its_layers(vision, layers):
     embeddings = TEXT["vocab_size"] * TEXT["width"]
     rest = sum(parameter.numel() for parameter in model.parameters()) - held - embeddings
     assert rest < 0.2 * held + 10**5
+
+
+@pytest.fixture
+def one_of_fsdp(tmp_path):
+    """A process group of this process alone: FSDP wraps as it does with more."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield Runtime(0, 1, torch.device("cpu"), torch.distributed.group.WORLD)
+    torch.distributed.destroy_process_group()
+
+
+def test_in_bf16_fsdp_computes_on_bf16_weights_and_keeps_fp32(tower_file, one_of_fsdp):
+    options = TrainOptions(tower=tower_file, batch_size=SIZE, parallel="fsdp", precision="bf16")
+    stepper = stepper_of(options, one_of_fsdp)
+    layer, seen = stepper.strategy.model.transformer.resblocks[0].mlp.c_fc, []
+    layer.register_forward_hook(lambda module, *_: seen.append((module.weight.dtype, module.bias.dtype)))
+    take(stepper)
+    assert seen == [(torch.bfloat16, torch.bfloat16)]
+    sharded = [p for p in stepper.strategy.parameters() if isinstance(p, DTensor)]
+    assert len(sharded) > 10
+    gradients = [p.grad for p in sharded if p.grad is not None]
+    assert {tensor.dtype for tensor in (*sharded, *gradients)} == {torch.float32} and len(gradients) > 10
+
+
+def test_micro_batches_share_their_gradients_once(tower_file, one_of_fsdp):
+    """Until the last one's backward pass no share has a gradient: the whole one is summed in each process."""
+    options = TrainOptions(tower=tower_file, batch_size=SIZE, parallel="fsdp", accumulate=3)
+    stepper = stepper_of(options, one_of_fsdp)
+    weight, shared = stepper.strategy.model.transformer.resblocks[0].mlp.c_fc.weight, []
+    stepper.strategy.register_forward_hook(lambda *_: shared.append(weight.grad is not None))
+    take(stepper)
+    assert shared == [False] * 6
+    assert isinstance(weight.grad, DTensor)

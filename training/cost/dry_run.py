@@ -31,7 +31,7 @@ _SECONDS_PER_HOUR = 3600
 _SIZES = frozenset(
     {
         *("tower", "batch_size", "optimizer", "precision", "strategy", "slip_width", "augment", "image_size"),
-        *("context_length", "image_mask", "image_mask_ratio", "lock_image", "accumulate", "parallel"),
+        *("context_length", "image_mask", "image_mask_ratio", "lock_image", "accumulate", "parallel", "replicas"),
     }
 )
 """Options that decide what one step computes and holds."""
@@ -80,6 +80,8 @@ def dry_run(options: TrainOptions, devices: int) -> DryRun:
     """
     if options.batch_size % devices:
         raise InputError(f"`batch_size` {options.batch_size} does not divide by {devices} devices")
+    if devices % options.replicas:
+        raise InputError(f"`replicas` {options.replicas} does not divide {devices} devices")
     refuse_untrained_lock(load_tower(options.tower), options)
     image_tokens, text_tokens, cost, memory = _size(TrainOptions(**options.model_dump(include=set(_SIZES))), devices)
     run = DryRun(options, devices, image_tokens, text_tokens, cost, memory)

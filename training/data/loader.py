@@ -236,9 +236,3 @@ def _by_processes(reader: PairReader, shares: Iterator[range], most: int, worker
     with closing(WorkerPool(reader, most, workers)) as pool:
         for arrays, answers in pool.filled(shares):
             yield arrays, [sample for answer in answers for sample in answer]
-
-
-def normalise(images: torch.Tensor, preprocess_cfg: dict[str, Any]) -> torch.Tensor:
-    """uint8[B, 3, S, S] -> float32[B, 3, S, S] on the images' device, as the evaluation transform ends."""
-    mean, std = (torch.tensor(preprocess_cfg[name], device=images.device).view(3, 1, 1) for name in ("mean", "std"))
-    return (images.float() / 255 - mean) / std

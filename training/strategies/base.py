@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.distributed.nn
 from torch import Tensor
 
 from clipsieve.schemas.options import TrainOptions
@@ -62,7 +61,15 @@ class Strategy(torch.nn.Module):
     def draw_kept(self, positions: range) -> Tensor | None:
         """int64[B, K], the patches that the samples at these positions are trained on; None: all of them."""
         kept = draw_kept(self._options, positions, self._grid)
-        return None if kept is None else torch.from_numpy(kept)
+        if kept is None:
+            return None
+        drawn = torch.from_numpy(kept)
+        return drawn.pin_memory() if self._runtime.device.type == "cuda" else drawn
+
+    def autocast(self) -> torch.autocast:
+        """Within the block, products are computed in the run's precision."""
+        is_bf16 = self._options.precision == "bf16"
+        return torch.autocast(self._runtime.device.type, torch.bfloat16, enabled=is_bf16)
 
     def forward(self, images: dict[str, Tensor], texts: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
         """Features of a micro-batch, each [B, …]: ``image`` and ``text`` [B, D] of unit length, and a strategy's own.
@@ -75,6 +82,10 @@ class Strategy(torch.nn.Module):
             with self._mask.keep(kept):
                 image = self.model.encode_image(images[CAPTION_VIEW], normalize=True)
         return {"image": image, "text": self.model.encode_text(texts, normalize=True)}
+
+    def project(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `loss` compares: the features, but for those that a head of the strategy takes first."""
+        return features
 
     def loss(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """``loss`` and its parts, float32[]: means over this process's share of the step.
@@ -94,8 +105,6 @@ class Strategy(torch.nn.Module):
         self.model.logit_scale.clamp_(0, MAX_LOG_SCALE)
 
 
-def gather(values: Tensor, runtime: Runtime) -> Tensor:
-    """[B, …] of each process -> [B · processes, …] in the order of the ranks, with gradients."""
-    if runtime.world_size == 1:
-        return values
-    return torch.cat(torch.distributed.nn.all_gather(values.contiguous()))
+def widened(values: Tensor) -> Tensor:
+    """``values`` in float32, or in float64 where they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -5,12 +5,13 @@ With an image mask it is FLIP (Li et al. 2023), with short texts and masks CLIPA
 
 from __future__ import annotations
 
-from open_clip.loss import ClipLoss
 from torch import Tensor
 
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.runtime import Runtime
 from clipsieve.training.strategies.base import Strategy
+from clipsieve.training.strategies.collectives import gather
+from clipsieve.training.strategies.contrast import softmax_loss
 from clipsieve.training.towers.tower import ClipModel, Tower
 
 
@@ -21,13 +22,9 @@ class Clip(Strategy):
         super().__init__(options, tower, model, runtime)
         if model.logit_bias is not None:
             model.logit_bias.requires_grad_(False)  # a softmax does not depend on it
-        self._contrast = ClipLoss(
-            local_loss=True,  # each process computes its own rows
-            gather_with_grad=True,
-            cache_labels=True,
-            rank=runtime.rank,
-            world_size=runtime.world_size,
-        )
 
     def loss(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"loss": self._contrast(features["image"], features["text"], self.model.logit_scale.exp())}
+        scale, image, text = self.model.logit_scale.exp(), features["image"], features["text"]
+        first = self._runtime.rank * len(image)  # each process computes its own rows
+        images, texts = gather(image, self._runtime), gather(text, self._runtime)
+        return {"loss": (softmax_loss(scale * image, texts, first) + softmax_loss(scale * text, images, first)) / 2}

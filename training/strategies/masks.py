@@ -43,8 +43,8 @@ class PatchMask(torch.nn.Module):
         """[B, 1 + N, D], the class token first -> [B, 1 + K, D]."""
         if self._kept is None:
             return tokens
-        index = self._kept[:, :, None].expand(-1, -1, tokens.shape[-1])
-        return torch.cat([tokens[:, :1], tokens[:, 1:].gather(1, index)], dim=1)
+        rows = torch.arange(len(tokens), device=tokens.device)[:, None]
+        return tokens[rows, torch.nn.functional.pad(self._kept + 1, (1, 0))]
 
 
 def install_mask(model: ClipModel, tower: Tower, options: TrainOptions) -> tuple[PatchMask, tuple[int, int]]:

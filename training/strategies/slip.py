@@ -11,8 +11,10 @@ from torch import Tensor
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.runtime import Runtime
-from clipsieve.training.strategies.base import View, gather
+from clipsieve.training.strategies.base import View, widened
 from clipsieve.training.strategies.clip import Clip
+from clipsieve.training.strategies.collectives import gather
+from clipsieve.training.strategies.contrast import softmax_loss
 from clipsieve.training.towers.tower import ClipModel, Tower
 
 TEMPERATURE, SCALE, OUTPUT = 0.1, 1.0, 256
@@ -26,46 +28,68 @@ class Slip(Clip):
     def __init__(self, options: TrainOptions, tower: Tower, model: ClipModel, runtime: Runtime) -> None:
         super().__init__(options, tower, model, runtime)
         self.views = (*self.views, *(View(name, "simclr") for name in _SSL_VIEWS))
-        self.head = _head(_width(model, tower), options.slip_width)
+        self.head = _head(_width(model, tower), options.slip_width, runtime)
 
     def forward(self, images: dict[str, Tensor], texts: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
         """Adds each view's features before the projection, [B, width]."""
         features = super().forward(images, texts, kept)
         return features | {name: _before_projection(self.model.visual, images[name]) for name in _SSL_VIEWS}
 
+    def project(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The head on both views: [B, `OUTPUT`] of unit length. Its batch norms see the rows of all processes."""
+        with self.autocast():
+            projected = {name: self.head(features[name]) for name in _SSL_VIEWS}
+        return features | {name: F.normalize(widened(values), dim=-1) for name, values in projected.items()}
+
     def loss(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         contrast = super().loss(features)["loss"]
-        # Each process runs the head on the views of all: its batch norms need no process group of their own.
-        every = [F.normalize(self.head(gather(features[name], self._runtime)), dim=-1) for name in _SSL_VIEWS]
-        ssl = SCALE * simclr_loss(every[0], every[1], self._own(len(features["image"])))
+        projected = self.project(features)
+        first, second = (projected[name] for name in _SSL_VIEWS)
+        every = gather(first, self._runtime), gather(second, self._runtime)
+        ssl = SCALE * simclr_loss(first, second, *every, self._runtime.rank)
         return {"loss": contrast + ssl, "clip_loss": contrast, "ssl_loss": ssl}
 
     def loss_parameters(self) -> list[torch.nn.Parameter]:
         return [*super().loss_parameters(), *self.head.parameters()]
 
-    def _own(self, rows: int) -> slice:
-        return slice(self._runtime.rank * rows, (self._runtime.rank + 1) * rows)
+
+class GlobalBatchNorm(torch.nn.BatchNorm1d):
+    """Batch norm in training over the equally many rows of every process. It keeps no running statistics.
+
+    torch's SyncBatchNorm is for GPUs alone, and waits for the device in each forward pass.
+    """
+
+    def __init__(self, width: int, runtime: Runtime) -> None:
+        super().__init__(width, track_running_stats=False)
+        self._runtime = runtime
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B, width] of each process -> the same shape and dtype."""
+        if self._runtime.world_size == 1:
+            return super().forward(values)
+        wide = widened(values)
+        variance, mean = torch.var_mean(wide, dim=0, correction=0)
+        means, variances = gather(torch.stack([mean, variance])[None], self._runtime).unbind(dim=1)
+        # The variance of all is the mean of the processes' variances and the variance of their means.
+        between, mean = torch.var_mean(means, dim=0, correction=0)
+        scale = self.weight * torch.rsqrt(variances.mean(dim=0) + between + self.eps)
+        return torch.addcmul(self.bias, wide - mean, scale).to(values.dtype)
 
 
-def simclr_loss(first: Tensor, second: Tensor, own: slice) -> Tensor:
-    """NT-Xent (SimCLR, equation 1) over the rows ``own`` of both views; ``first``, ``second``: [N, D], unit length."""
-    labels = torch.arange(len(first), device=first.device)[own]
-    total = first.new_zeros(())
-    for query, match in ((first, second), (second, first)):
-        same = query[own] @ query.T / TEMPERATURE
-        same = same.scatter(1, labels[:, None], -torch.inf)  # a view is not its own neighbour
-        logits = torch.cat([query[own] @ match.T / TEMPERATURE, same], dim=1)
-        total = total + F.cross_entropy(logits, labels)
-    return total / 2
+def simclr_loss(first: Tensor, second: Tensor, all_first: Tensor, all_second: Tensor, rank: int) -> Tensor:
+    """NT-Xent (SimCLR, equation 1) of a process's rows of two views, [B, D], among all, [N, D], of unit length."""
+    start = rank * len(first)
+    return (
+        softmax_loss(first / TEMPERATURE, all_second, start, others=all_first)
+        + softmax_loss(second / TEMPERATURE, all_first, start, others=all_second)
+    ) / 2
 
 
-def _head(width: int, hidden: int) -> torch.nn.Sequential:
-    """SLIP's head, less the biases that its norms would take off again. It sees no batch but training's: no running
-    statistics."""
+def _head(width: int, hidden: int, runtime: Runtime) -> torch.nn.Sequential:
+    """SLIP's head, less the biases that its norms would take off again."""
     layers: list[torch.nn.Module] = []
     for inputs in (width, hidden):
-        norm = torch.nn.BatchNorm1d(hidden, track_running_stats=False)
-        layers += [torch.nn.Linear(inputs, hidden, bias=False), norm, torch.nn.ReLU()]
+        layers += [torch.nn.Linear(inputs, hidden, bias=False), GlobalBatchNorm(hidden, runtime), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers, torch.nn.Linear(hidden, OUTPUT))
 
 

@@ -67,6 +67,7 @@ def test_a_row_a_run(clip):
     ("options", "devices", "reason"),
     [
         ({}, 7, "`batch_size` 256 does not divide by 7 devices"),
+        ({"parallel": "fsdp", "replicas": 3}, 8, "`replicas` 3 does not divide 8 devices"),
         ({"samples": 256 * 50}, 8, "`warmup_steps` 50 is not below the run's 50 steps"),
         ({"tower": "regnet-tiny-64", "image_mask": "random"}, 8, "`image_mask` random: tower 'regnet-tiny-64' is a"),
     ],

@@ -61,6 +61,16 @@ def test_a_strategys_cost_is_the_papers_share_of_clips(options, printed):
     assert ratio == pytest.approx(printed, abs=0.04)
 
 
+def test_slips_head_is_counted(tower_file):
+    """Two views more, each through three products."""
+    tower = load_tower(tower_file)
+    slip = tower_cost(tower, TrainOptions(strategy="slip", augment="crop", slip_width=64))
+    head = 32 * 64 + 64 * 64 + 64 * 256
+    clip = tower_cost(tower)
+    assert slip.image_macs == 3 * clip.image_macs - 2 * 32 * 16 + 2 * head  # its views are taken before the projection
+    assert (slip.text_macs, slip.parameters) == (clip.text_macs, clip.parameters)
+
+
 def test_training_is_three_passes_and_a_locked_tower_one(tower_file):
     tower = load_tower(tower_file)
     cost, locked = tower_cost(tower), tower_cost(tower, TrainOptions(lock_image=True))

@@ -27,7 +27,7 @@ from clipsieve.training.data.images import (
     random_crop,
     shrink,
 )
-from clipsieve.training.data.loader import normalise
+from clipsieve.training.data.normalise import Normalise
 from tests.training.data.pictures import smooth_picture
 
 
@@ -53,7 +53,8 @@ def test_without_augmentation_a_tower_sees_what_open_clip_shows_it(resize_mode, 
     }
     pixels = fit_to_tower(preprocess_cfg)(image)
     assert pixels.shape == (24, 24, 3) and pixels.dtype == np.uint8
-    ours = normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None], preprocess_cfg)[0]
+    normalise = Normalise(preprocess_cfg, torch.device("cpu"))
+    ours = normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0]
     transform = image_transform_v2(PreprocessCfg(**preprocess_cfg), is_train=False)
     theirs = transform(image)
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)

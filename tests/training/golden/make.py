@@ -83,7 +83,7 @@ def _losses_of(tower_file: Path, changes: dict[str, Any]) -> list[dict[str, floa
     for step, batch in enumerate(_batches(strategy, tower, options)):
         for group in optimizer.param_groups:
             group["lr"] = options.peak_learning_rate * schedule(step, STEPS, 2)
-        losses = stepper.take(batch, range(step * BATCH, (step + 1) * BATCH)).losses
+        losses = stepper.take(batch, strategy.draw_kept(range(step * BATCH, (step + 1) * BATCH))).losses
         curve.append({name: round(loss.item(), 6) for name, loss in losses.items()})
     return curve
 

@@ -15,8 +15,6 @@ from clipsieve.training.strategies.registry import fit_tower, make_strategy
 from clipsieve.training.strategies.slip import OUTPUT, TEMPERATURE, simclr_loss
 from clipsieve.training.towers.tower import build_model, load_tower
 
-WHOLE = slice(None)
-
 pytestmark = pytest.mark.numeric
 
 
@@ -69,9 +67,10 @@ def nt_xent(first, second):
 
 def test_slips_second_loss_is_simclrs(tower_file, alone, features):
     first, second = unit(np.random.default_rng(1).normal(size=(12, 8))).reshape(2, 6, 8)
-    tensors = torch.from_numpy(first), torch.from_numpy(second)
-    assert simclr_loss(*tensors, WHOLE).item() == pytest.approx(nt_xent(first, second), rel=1e-9)
-    halves = [simclr_loss(*tensors, half).item() for half in (slice(0, 3), slice(3, 6))]
+    every = torch.from_numpy(first), torch.from_numpy(second)
+    assert simclr_loss(*every, *every, 0).item() == pytest.approx(nt_xent(first, second), rel=1e-9)
+    parts = ([view[3 * rank :][:3] for view in every] for rank in (0, 1))
+    halves = [simclr_loss(a, b, *every, rank).item() for rank, (a, b) in enumerate(parts)]
     assert np.mean(halves) == pytest.approx(nt_xent(first, second), rel=1e-9)
 
 

@@ -58,16 +58,17 @@ class Runtime:
 
 
 @contextmanager
-def start_runtime(timeout: float) -> Iterator[Runtime]:
+def start_runtime(timeout: float, threads: int | None = None) -> Iterator[Runtime]:
     """Join the processes that torchrun's environment names: NCCL between GPUs, gloo between CPUs.
 
-    While it is open, torch computes deterministically, on this process's share of the cores. Raises ClipsieveError
-    where another process is gone, or does not answer within ``timeout`` seconds.
+    While it is open, torch computes deterministically, in so many ``threads``; None: in one for each of this process's
+    share of the cores. Raises ClipsieveError where another process is gone, or does not answer within ``timeout``
+    seconds.
     """
     _keep_freed_memory()
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = _device(int(os.environ.get("LOCAL_RANK", 0)))
-    with _deterministic(int(os.environ.get("LOCAL_WORLD_SIZE", 1))):
+    with _deterministic(threads or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))):
         if world_size == 1:
             yield Runtime(0, 1, device, None)
             return
@@ -127,14 +128,14 @@ def _device(local_rank: int) -> torch.device:
 
 
 @contextmanager
-def _deterministic(local_processes: int) -> Iterator[None]:
+def _deterministic(threads: int) -> Iterator[None]:
     # cuBLAS sums in a fixed order only with this, which it reads when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     torch.use_deterministic_algorithms(True)
     # An aid to find bugs: it writes every new tensor once more.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.set_num_threads(max(1, cores() // local_processes))
+    torch.set_num_threads(threads)
     try:
         yield
     finally:

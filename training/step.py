@@ -23,6 +23,7 @@ from clipsieve.training.data.loader import Batch, normalise
 from clipsieve.training.optimizers import clip_gradients
 from clipsieve.training.runtime import Runtime
 from clipsieve.training.strategies.base import Strategy
+from clipsieve.training.strategies.texts import brief_texts
 
 Features = dict[str, Tensor]
 
@@ -44,6 +45,8 @@ class MicroBatch:
     images: dict[str, Tensor]
     """uint8[B, 3, S, S] by view."""
     texts: Tensor
+    """int64[U, L]; see `Strategy.forward`."""
+    rows: Tensor | None
     kept: Tensor | None
     """int64[B, K], the patches of each image that are left of it; None: all."""
 
@@ -75,25 +78,29 @@ class Stepper:
         """At most ``accumulate`` parts, all but the last of one size."""
         device = self.runtime.device
         images = {view: pixels.to(device, non_blocking=True) for view, pixels in batch.images.items()}
-        texts, kept = batch.texts.to(device, non_blocking=True), self.strategy.draw_kept(positions)
+        kept = self.strategy.draw_kept(positions)
         kept = None if kept is None else kept.to(device)
         size = -(-len(positions) // self.options.accumulate)
-        rows = [slice(start, start + size) for start in range(0, len(positions), size)]
-        return [
-            MicroBatch(
-                {view: pixels[part] for view, pixels in images.items()},
-                texts[part],
-                None if kept is None else kept[part],
+        parts = []
+        for start in range(0, len(positions), size):
+            part = slice(start, start + size)
+            texts, rows = brief_texts(self.strategy.model, batch.texts[part])
+            parts.append(
+                MicroBatch(
+                    {view: pixels[part] for view, pixels in images.items()},
+                    texts.to(device, non_blocking=True),
+                    None if rows is None else rows.to(device, non_blocking=True),
+                    None if kept is None else kept[part],
+                )
             )
-            for part in rows
-        ]
+        return parts
 
     def _features(self, part: MicroBatch) -> Features:
         """The strategy's features, computed in the run's precision; float32, or float64 where the weights are."""
         images = {view: normalise(pixels, self.preprocess_cfg) for view, pixels in part.images.items()}
         is_bf16 = self.options.precision == "bf16"
         with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=is_bf16):
-            features = self.trained(images, part.texts, part.kept)
+            features = self.trained(images, part.texts, part.kept, part.rows)
         return {
             name: feature.to(torch.promote_types(feature.dtype, torch.float32)) for name, feature in features.items()
         }
@@ -115,7 +122,7 @@ class Stepper:
         losses = self.strategy.loss(features)
         gradients = torch.autograd.grad(losses["loss"], [*features.values(), *learned])
         by_part = {
-            name: gradient.split([len(part.texts) for part in parts])
+            name: gradient.split([len(one["image"]) for one in computed])
             for name, gradient in zip(features, gradients[: len(features)], strict=True)
         }
         for index, (part, state) in enumerate(zip(parts, states, strict=True)):

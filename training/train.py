@@ -51,7 +51,7 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     chosen, inputs = [parse_subset(text) for text in subsets], inputs_of(shards, tower, opt_out, options.initial)
     if read_manifest(out) and (manifest := begin(out, options, inputs, subsets=chosen)).complete:
         return manifest
-    with start_runtime(options.collective_timeout) as runtime:
+    with start_runtime(options.collective_timeout, options.threads) as runtime:
         job = make_job(shards, chosen, out, options, tower, opt_out, inputs, runtime)
         torch.manual_seed(options.seed)
         strategy = make_strategy(options, tower, initial_model(tower, options.initial), runtime).to(runtime.device)

@@ -14,6 +14,8 @@ import sys
 import threading
 from contextlib import redirect_stderr
 
+from clipsieve.schemas.processes import own_command
+
 
 def _end_with_driver() -> None:
     """Wait until the other end of the pipe on stdin is closed, by the driver or by its death; then end at once."""
@@ -23,15 +25,8 @@ def _end_with_driver() -> None:
 
 
 def command() -> list[str]:
-    """The command that starts a worker process of this interpreter.
-
-    The worker imports from the places that this process imports from. The working directory is none of them unless it
-    is one here: ``python -m`` and ``python -c`` would put it first, and run a stranger's ``pipelines/`` or ``torch.py``
-    that lies in it. ``-I`` keeps it off; ``-P``, which does no more than that, came with Python 3.11.
-    """
-    places = [place for place in sys.path if place]
-    start = f"import sys; sys.path[:] = {places!r}; from {__name__} import main; main()"
-    return [sys.executable, "-I", "-c", start]
+    """The command that starts a worker process of this interpreter."""
+    return own_command(__name__)
 
 
 def main() -> None:

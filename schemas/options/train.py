@@ -15,6 +15,7 @@ class TrainOptions(Options):
     may_change = frozenset(
         {
             "workers",
+            "threads",
             "checkpoint_steps",
             "checkpoint_minutes",
             "log_steps",
@@ -90,6 +91,9 @@ class TrainOptions(Options):
         1, description="micro-batches into which a step's batch is cut; the loss is that of the whole batch"
     )
     workers: Positive = Field(1, description="threads that decode images, per process")
+    threads: Positive | None = Field(
+        None, description="threads in which a process computes on a CPU; none: one for each core that is its share"
+    )
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp",
         description="what is split over the processes: the batch (ddp), or weights and optimizer state too (fsdp)",

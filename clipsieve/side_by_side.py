@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from clipsieve.schemas.errors import ClipsieveError, SignalError
-from clipsieve.schemas.processes import own_command
+from clipsieve.schemas.processes import cause_of, isolated
 from clipsieve.schemas.terminal import say
 
 _POLL_SECONDS = 0.1
@@ -60,7 +60,7 @@ def run_side_by_side(tasks: Sequence[Task], jobs: int) -> None:
 def _start(task: Task) -> subprocess.Popen[str]:
     """In a session of its own: Ctrl-C on the terminal reaches this process alone, which says it once."""
     return subprocess.Popen(  # noqa: S603  a command of ours, and no shell
-        [*own_command("clipsieve.cli"), *task.arguments],
+        [*isolated("from clipsieve.cli import main; main()"), *task.arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -81,7 +81,7 @@ def _take_ended(running: dict[str, subprocess.Popen[str]], failed: dict[str, str
         if status is not None:
             del running[name]
             if status:
-                failed[name] = f"exit status {status}"
+                failed[name] = cause_of(status)
 
 
 def _drop_orphans(waiting: list[Task], failed: dict[str, str]) -> None:

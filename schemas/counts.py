@@ -235,6 +235,10 @@ class TrainCounts(Counts):
     missing: int | None = None
     """Members of the subsets that the shards lack; None where none may be missing."""
     opted_out: int | None = None
+    without_text: int | None = None
+    """Pairs that keep their own caption where a table without a text of theirs is drawn; None: no such tables."""
+    without_teacher: int | None = None
+    """Pairs of which the teacher has no embeddings; None: there is no teacher."""
     samples_seen: int
     unique_samples: int
     steps: int

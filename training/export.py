@@ -14,12 +14,13 @@ from clipsieve.training.card import write_card
 from clipsieve.training.checkpoint import drop_checkpoints, gathered
 from clipsieve.training.cost.devices import device_name
 from clipsieve.training.cost.ledger import Cost
+from clipsieve.training.data.side import SideTables
 from clipsieve.training.job import Job
 from clipsieve.training.strategies.base import Strategy
 from clipsieve.training.towers.tower import build_model
 
 
-def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Manifest:
+def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float, side: SideTables) -> Manifest:
     """Write the model folder and close it; the checkpoints go last, so that a stop before that costs no step."""
     runtime, seen, manifest = job.runtime, job.steps * job.options.batch_size, present_manifest(job.out)
     weights = gathered(strategy.model.state_dict(), runtime.is_first)
@@ -28,6 +29,8 @@ def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float) -> Ma
             pairs=len(job.plan),
             missing=sum(job.plan.missing) if job.options.allow_missing else None,
             opted_out=job.plan.opted_out if INPUT_NAME in manifest.inputs else None,
+            without_text=side.without_text,
+            without_teacher=side.without_teacher,
             samples_seen=seen,
             unique_samples=job.order.unique(seen),
             steps=job.steps,

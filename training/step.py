@@ -23,6 +23,7 @@ from clipsieve.training.data.loader import Batch, normalise
 from clipsieve.training.optimizers import clip_gradients
 from clipsieve.training.runtime import Runtime
 from clipsieve.training.strategies.base import Strategy
+from clipsieve.training.strategies.distillation import distilled
 from clipsieve.training.strategies.texts import brief_texts
 
 Features = dict[str, Tensor]
@@ -66,8 +67,9 @@ class Stepper:
     def take(self, batch: Batch, positions: range) -> StepResult:
         """Train on this process's share of a step, whose samples are at ``positions`` of the stream."""
         parts = self._split(batch, positions)
+        taught = None if batch.teacher is None else batch.teacher.to(self.runtime.device, non_blocking=True)
         self.optimizer.zero_grad()
-        losses = self._backward_at_once(parts[0]) if len(parts) == 1 else self._backward_in_parts(parts)
+        losses = self._backward_at_once(parts[0], taught) if len(parts) == 1 else self._backward_in_parts(parts, taught)
         self._average_what_is_not_wrapped()
         norm = clip_gradients(self.trained, self.options.grad_clip)
         self.optimizer.step()
@@ -105,12 +107,18 @@ class Stepper:
             name: feature.to(torch.promote_types(feature.dtype, torch.float32)) for name, feature in features.items()
         }
 
-    def _backward_at_once(self, part: MicroBatch) -> Features:
-        losses = self.strategy.loss(self._features(part))
+    def _losses(self, features: Features, taught: Tensor | None) -> Features:
+        losses = self.strategy.loss(features)
+        if taught is None:
+            return losses
+        return distilled(losses, features, self.strategy.model.logit_scale.exp(), taught, self.options, self.runtime)
+
+    def _backward_at_once(self, part: MicroBatch, taught: Tensor | None) -> Features:
+        losses = self._losses(self._features(part), taught)
         losses["loss"].backward()
         return losses
 
-    def _backward_in_parts(self, parts: list[MicroBatch]) -> Features:
+    def _backward_in_parts(self, parts: list[MicroBatch], taught: Tensor | None) -> Features:
         device = self.runtime.device
         states, computed = [], []
         with torch.no_grad():
@@ -119,7 +127,7 @@ class Stepper:
                 computed.append(self._features(part))
         features = {name: torch.cat([one[name] for one in computed]).requires_grad_() for name in computed[0]}
         learned = self.strategy.loss_parameters()
-        losses = self.strategy.loss(features)
+        losses = self._losses(features, taught)
         gradients = torch.autograd.grad(losses["loss"], [*features.values(), *learned])
         by_part = {
             name: gradient.split([len(one["image"]) for one in computed])

@@ -19,6 +19,7 @@ from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.checkpoint import CheckpointWriter, load_checkpoint, state_of
 from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader, load_batches
+from clipsieve.training.data.side import SideTables, drop_side_tables, open_side_tables, side_inputs
 from clipsieve.training.export import export_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
 from clipsieve.training.job import Job, inputs_of, make_job, parse_subset
@@ -48,7 +49,8 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
     """
     tower = fit_tower(load_tower(options.tower), options)
     refuse_untrained_lock(tower, options)
-    chosen, inputs = [parse_subset(text) for text in subsets], inputs_of(shards, tower, opt_out, options.initial)
+    chosen = [parse_subset(text) for text in subsets]
+    inputs = inputs_of(shards, tower, opt_out, options.initial) | side_inputs(options)
     if read_manifest(out) and (manifest := begin(out, options, inputs, subsets=chosen)).complete:
         return manifest
     with start_runtime(options.collective_timeout, options.threads) as runtime:
@@ -62,12 +64,14 @@ def run(shards: str, subsets: Sequence[str], out: str, options: TrainOptions, op
                 begin(out, options, inputs, subsets=chosen)
             runtime.barrier()
             stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
-            cost = tower_cost(tower, options)
-            seconds = _train(job, stepper, cost)
-            return export_model(job, strategy, cost, seconds)
+            cost, side = tower_cost(tower, options), open_side_tables(job.plan, out, options, runtime)
+            seconds = _train(job, stepper, cost, side)
+            manifest = export_model(job, strategy, cost, seconds, side)
+            drop_side_tables(out, options)
+            return manifest
 
 
-def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
+def _train(job: Job, stepper: Stepper, cost: Cost, side: SideTables) -> float:
     """Take the steps that the checkpoint, if there is one, has not; returns the seconds of all of them."""
     options, runtime, steps = job.options, job.runtime, job.steps
     strategy, optimizer = stepper.strategy, stepper.optimizer
@@ -75,7 +79,7 @@ def _train(job: Job, stepper: Stepper, cost: Cost) -> float:
     done = progress.steps
     measure = Measure(steps, options.batch_size, len(job.plan), cost.training_flops)
     log = TrainLog(job.out, runtime, measure, progress, options.tensorboard)
-    reader = PairReader(job.order, job.tower, strategy.views, options.text_mask)
+    reader = PairReader(job.order, job.tower, strategy.views, options.text_mask, side.captions, side.teacher)
     shares = (job.share(step) for step in range(done, steps))
     with (
         stop_requests() as stop,

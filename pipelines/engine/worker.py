@@ -9,12 +9,11 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 from contextlib import redirect_stderr
 
-from clipsieve.schemas.processes import own_command
+from clipsieve.schemas.processes import ignore_stop_requests, isolated
 
 
 def _end_with_driver() -> None:
@@ -26,13 +25,12 @@ def _end_with_driver() -> None:
 
 def command() -> list[str]:
     """The command that starts a worker process of this interpreter."""
-    return own_command(__name__)
+    return isolated(f"from {__name__} import main; main()")
 
 
 def main() -> None:
     """Serve the driver until it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and a service's stop are the driver's to handle
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stop_requests()
     threading.Thread(target=_end_with_driver, name="end_with_driver", daemon=True).start()
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
     gc.disable()  # what imports make lives on: to look for garbage in it again and again is a sixth of the start

@@ -24,9 +24,11 @@ class TrainOptions(Options):
             "any_code",
             "tokenizer",
             "initial",
+            "texts",
+            "teacher",
         }
     )
-    """The last two are paths; the manifest's inputs say what lies there."""
+    """The last four are paths; the manifest's inputs say what lies there."""
 
     tower: str = Field(
         "vit-tiny-64",
@@ -84,6 +86,20 @@ class TrainOptions(Options):
     text_mask: Literal["truncate", "random", "block", "syntax"] = Field(
         "truncate", description="which tokens are kept of a caption that is longer than the context (CLIPA)"
     )
+    texts: tuple[str, ...] = Field(
+        (),
+        description="other captions by uid, TABLE:COLUMN=WEIGHT; caption=WEIGHT: the pairs' own, else not drawn",
+        json_schema_extra={"flag": "--texts"},
+    )
+    teacher: str | None = Field(
+        None, description="scores with embeddings, made by `clipsieve score --embeddings`: the model learns from them"
+    )
+    teacher_weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="share of the loss that `teacher` gives"
+    )
+    teacher_temperature: Annotated[float, Field(gt=0)] = Field(
+        0.01, description="what the teacher's cosines are divided by"
+    )
     lock_image: bool = Field(
         False, description="train the text tower only; the image tower stays as in `initial` (LiT)"
     )
@@ -119,6 +135,12 @@ class TrainOptions(Options):
     def peak_learning_rate(self) -> float:
         """``learning_rate``, scaled linearly from ``learning_rate_batch`` to the run's batch (CLIPA's tables)."""
         return self.learning_rate * self.batch_size / (self.learning_rate_batch or self.batch_size)
+
+    @model_validator(mode="after")
+    def _captions_of_the_teacher(self) -> TrainOptions:
+        if self.texts and self.teacher:
+            raise ValueError("`teacher` has embeddings of the pairs' own captions: leave `texts` out")
+        return self
 
     @model_validator(mode="after")
     def _views_of_slip(self) -> TrainOptions:

@@ -7,7 +7,7 @@ neither.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, tee
@@ -46,12 +46,24 @@ class Batch:
     """uint8[B, 3, S, S] by view, RGB."""
     texts: torch.Tensor
     """int64[B, L], token ids."""
+    teacher: torch.Tensor | None = None
+    """float16[B, 2, D], a teacher's embeddings of image and caption, 0 where it has none; None: there is no teacher."""
 
 
 class PairReader:
     """Reads the pair at any position of a run's stream. Safe to call from several threads."""
 
-    def __init__(self, order: SampleOrder, tower: Tower, views: Sequence[View], text_mask: str) -> None:
+    def __init__(
+        self,
+        order: SampleOrder,
+        tower: Tower,
+        views: Sequence[View],
+        text_mask: str,
+        captions: Callable[[int, int], str | None] | None = None,
+        teacher: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        """``captions`` and ``teacher``: see `Captions` and `Teacher` of captions.py and teacher.py."""
+        self._captions, self._teacher = captions, teacher
         self._order, self._plan, self._views, self._seed = order, order.plan, views, order.seed
         self._encode, self._reduce = text_stages(text_mask, tower.model_cfg["text_cfg"])
         self._prepare, self._augments = image_stages([view.augment for view in views], tower.preprocess_cfg)
@@ -60,31 +72,35 @@ class PairReader:
         self._room = CACHE_BYTES
         self._lock = Lock()
 
-    def read(self, positions: range) -> tuple[np.ndarray, np.ndarray]:
-        """uint8[V, B, S, S, 3] views and int64[B, L] token ids of these positions of the stream."""
+    def read(self, positions: range) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """uint8[V, B, S, S, 3] views, int64[B, L] token ids and a teacher's embeddings of these positions."""
         views, texts = [], []
-        for position, (pixels, tokens) in zip(positions, self._pairs(positions), strict=True):
+        indices = self._order.slice(positions.start, positions.stop)
+        for position, index, (pixels, own) in zip(positions, indices.tolist(), self._pairs(indices), strict=True):
             views.append([augment(pixels, (self._seed, position, n)) for n, augment in enumerate(self._augments)])
-            texts.append(self._reduce(tokens, (self._seed, position)))
-        return np.stack([np.stack(view) for view in zip(*views, strict=True)]), np.stack(texts)
+            other = self._captions(index, position) if self._captions else None
+            texts.append(self._reduce(own if other is None else self._encode(other), (self._seed, position)))
+        taught = self._teacher(indices) if self._teacher else None
+        return np.stack([np.stack(view) for view in zip(*views, strict=True)]), np.stack(texts), taught
 
     def names(self, positions: range) -> list[tuple[str, str]]:
         """The tar and the key of the sample at each of these positions of the stream."""
         indices = self._order.slice(positions.start, positions.stop).tolist()
         return [(self._tar(index), sample.key) for index, sample in zip(indices, self._fetch(indices), strict=True)]
 
-    def collect(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Batch:
+    def collect(self, parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> Batch:
         """One batch of what several calls of `read` gave, in memory that a GPU can fetch from by itself."""
-        views, texts = zip(*parts, strict=True)
+        views, texts, taught = zip(*parts, strict=True)
         pixels = torch.from_numpy(np.concatenate(views, axis=1)).permute(0, 1, 4, 2, 3)
         tokens = torch.from_numpy(np.concatenate(texts))
         if torch.cuda.is_available():
             pixels, tokens = pixels.pin_memory(), tokens.pin_memory()
-        return Batch({view.name: pixels[number] for number, view in enumerate(self._views)}, tokens)
+        teacher = torch.from_numpy(np.concatenate(taught)) if self._teacher else None
+        return Batch({view.name: pixels[number] for number, view in enumerate(self._views)}, tokens, teacher)
 
-    def _pairs(self, positions: range) -> list[DecodedPair]:
+    def _pairs(self, chosen: np.ndarray) -> list[DecodedPair]:
         """Pixels and tokens, from the cache or decoded; the bytes of all that are missing are requested at once."""
-        indices = self._order.slice(positions.start, positions.stop).tolist()
+        indices = chosen.tolist()
         pairs = {index: self._cache.get(index) for index in indices}
         missing = [index for index, pair in pairs.items() if pair is None]
         for start in range(0, len(missing), _SAMPLES_A_READ):

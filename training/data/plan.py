@@ -1,8 +1,8 @@
 """Which samples a run trains on and where they lie: decided before step 0, from tables.
 
 The samples stand in the order of their uids, whatever tar each lies in: a run on a copy of some shards, or on an index
-of them, is the run on these. The plan holds 20 bytes a sample, 16 more for each subset of a mixture that it is in, and
-the order 8 (twice at an epoch's border): 100M samples take 3.6 GB in every process, and 4 GB more while it is made. A
+of them, is the run on these. The plan holds 36 bytes a sample, 16 more for each subset of a mixture that it is in, and
+the order 8 (twice at an epoch's border): 100M samples take 5.2 GB in every process, and 4 GB more while it is made. A
 global random order wants a store with fast random reads: local disks rather than an object store.
 """
 
@@ -46,6 +46,8 @@ class SamplePlan:
     """int64[N_k] each: the members of each subset, by index here, ascending; empty where there is none."""
     weights: tuple[np.ndarray, ...]
     """int64[N_k] each: how often an epoch of the subset has each of its members."""
+    uids: np.ndarray
+    """bytes[N] of 16, ascending"""
     missing: tuple[int, ...] = ()
     """Of each subset, how many of its members are of no downloaded sample."""
     opted_out: int = 0
@@ -100,6 +102,7 @@ def plan_samples(
             members.weights[row[indices]] for members, row, indices in zip(chosen, found, members_of, strict=False)
         ),
         missing=tuple(members.missing for members in chosen),
+        uids=uids[order],
         opted_out=opted_out,
     )
 

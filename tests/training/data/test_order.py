@@ -21,7 +21,7 @@ def order_of(samples, subsets=(), shares=(), seed=0):
     zeros = np.zeros(samples, np.int64)
     counted = [np.unique(np.asarray(subset), return_counts=True) for subset in subsets]
     members, weights = (tuple(column) for column in zip(*counted, strict=True)) if counted else ((), ())
-    plan = SamplePlan(("0.tar",), None, zeros.astype(np.int32), zeros, zeros, members, weights)
+    plan = SamplePlan(("0.tar",), None, zeros.astype(np.int32), zeros, zeros, members, weights, zeros.astype("S16"))
     return make_order(plan, shares, seed, BATCH)
 
 

@@ -19,7 +19,7 @@ from benchmarks.timing import Row, cores
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import ClipsieveError
 
-NAMES = ("download", "index", "score", "dedup", "select", "reshard", "loader", "train", "evaluate")
+NAMES = ("download", "index", "score", "dedup", "select", "reshard", "loader", "train", "small", "evaluate")
 """Each is a module of this package with ``run(scratch: Path) -> list[Row]``."""
 
 

@@ -37,7 +37,7 @@ def test_a_uid_of_two_rows_and_a_table_without_any_are_refused(tmp_path):
     uid = bytes(range(16))
     with pytest.raises(InputError, match=rf"^some table: two rows have the uid {uid.hex()}; leave one$"):
         write_index(tmp_path, [rows_of([uid]), rows_of([bytes(16), uid])], "some table")
-    with pytest.raises(InputError, match="^some table: no row with a value there$"):
+    with pytest.raises(InputError, match=r"^some table: no row with a value there$"):
         write_index(tmp_path, [rows_of([uid])[:0]], "some table")
 
 

@@ -13,7 +13,9 @@ import yaml
 
 from clipsieve import recipes
 from clipsieve.schemas.errors import ClipsieveError
+from clipsieve.schemas.manifest import present_manifest
 from clipsieve.schemas.models import WEIGHTS_NAME
+from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.recipe import load_recipe
 from clipsieve.side_by_side import Task, run_side_by_side
 from tests.commands import CLIPSIEVE
@@ -59,6 +61,7 @@ def test_the_weights_do_not_depend_on_how_many_run_at_a_time(
         (out / "shards").symlink_to(tmp_path / "shards")
         chosen = load_recipe(recipe).model_copy(update={"jobs": jobs})
         assert len(list(recipes.run(chosen, str(out)))) == 3
+        assert {present_manifest(str(out / "models" / name)).options(TrainOptions).threads for name in "abc"} == {1}
         made.append([(out / "models" / name / WEIGHTS_NAME).read_bytes() for name in "abc"])
         lines = capfd.readouterr().err.splitlines()
         assert {line.partition(": ")[0] for line in lines} == {"a", "b", "c"}

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.manifest import read_manifest
+from clipsieve.schemas.manifest import present_manifest
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.tables import TRAIN_LOG, TRAIN_LOG_NAME, read_table
 from clipsieve.training import train
@@ -52,8 +53,8 @@ def test_a_run_trains_on_the_texts_of_the_table(shards, options, texts, tmp_path
     assert losses(folders["other"]) == losses(folders["workers"])
     assert "1 of 46 pairs have no text in a table of --texts\n" in capfd.readouterr().err
 
-    manifest = read_manifest(folders["other"])
-    assert manifest.counts.without_text == 1 and read_manifest(folders["own"]).counts.without_text is None
+    manifest, plain = (present_manifest(folders[name]) for name in ("other", "own"))
+    assert manifest.counted(TrainCounts).without_text == 1 and plain.counted(TrainCounts).without_text is None
     assert {"texts 1 texts.parquet:other=0.5", "texts 2 caption=0.5"} <= manifest.inputs.keys()
     assert not Path(folders["other"], "side").exists()
     with pytest.raises(InputError, match=r"`texts 1 texts.parquet:other=0.5` was '.*', now None"):
@@ -72,8 +73,8 @@ def test_a_run_learns_from_a_teacher(shards, options, rows, tmp_path):
     train.run(shards, (), out, taught)
     assert losses(out) == losses(out, "teacher_loss")
     assert np.mean(losses(out)[-4:]) < np.mean(losses(out)[:4])
-    manifest = read_manifest(out)
-    assert manifest.counts.without_teacher == 2 and len(manifest.inputs["teacher"]) == 64
+    manifest = present_manifest(out)
+    assert manifest.counted(TrainCounts).without_teacher == 2 and len(manifest.inputs["teacher"]) == 64
     assert json.loads(Path(out, "manifest.json").read_text())["recipe"]["teacher_weight"] == 1
 
 

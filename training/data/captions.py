@@ -180,6 +180,8 @@ def _folder_name(number: int) -> str:
 def _as_text(column: pa.Array, name: str, path: str) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_null(column.type):  # of a part of a folder that has no text of this column
+        column = column.cast(pa.string())
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         raise InputError(f"{path}: column {name!r} holds {column.type}, not text")
     return pc.fill_null(column, "")

@@ -10,11 +10,11 @@ from clipsieve.schemas.manifest import Manifest, read_manifest
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.options.flags import arguments_of
 from clipsieve.schemas.threads import cores
-from clipsieve.side_by_side import Task, run_side_by_side
+from clipsieve.side_by_side import Invocation, run_side_by_side
 
 
 @dataclass(frozen=True)
-class Cell:
+class TrainingRun:
     """What `clipsieve train` is called with."""
 
     name: str
@@ -39,13 +39,13 @@ class Cell:
         return made is not None and made.complete
 
     @property
-    def task(self) -> Task:
+    def task(self) -> Invocation:
         inputs = [f"--shards={self.shards}", f"--out={self.out}", *(f"--subset={subset}" for subset in self.subsets)]
         opt_out = [f"--opt-out={self.opt_out}"] if self.opt_out else []
-        return Task(self.name, ("train", *inputs, *opt_out, *arguments_of(self.options)), self.after)
+        return Invocation(self.name, ("train", *inputs, *opt_out, *arguments_of(self.options)), self.after)
 
 
-def train_side_by_side(cells: Sequence[Cell], jobs: int | None) -> None:
+def train_side_by_side(cells: Sequence[TrainingRun], jobs: int | None) -> None:
     """Train the cells that are not done, ``jobs`` at a time, each in a process of its own; None: one for each core."""
     run_side_by_side([cell.task for cell in cells if not cell.is_done], jobs or cores())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clipsieve.cells import Cell, may_run_side_by_side, train_side_by_side
+from clipsieve.cells import TrainingRun, may_run_side_by_side, train_side_by_side
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import (
@@ -180,10 +180,10 @@ def _subset(out: str, name: str) -> str:
     raise InputError(f"recipe: subset {name!r} is not there ({' nor '.join(paths)}); name one that select writes")
 
 
-def _cell(stage: TrainStage, chosen: Recipe, out: str, threads: int | None) -> Cell:
+def _cell(stage: TrainStage, chosen: Recipe, out: str, threads: int | None) -> TrainingRun:
     """A run of the recipe, in so many ``threads`` unless it says its own."""
     options = _train_options(chosen, stage, out)
-    return Cell(
+    return TrainingRun(
         name=stage.name,
         shards=_folder("download", out),
         subsets=tuple(_subset(out, name) + weight for name, weight in stage.weighted_subsets()),

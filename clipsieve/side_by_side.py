@@ -18,7 +18,7 @@ _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Task:
+class Invocation:
     """A command to run, once another one is done."""
 
     name: str
@@ -28,7 +28,7 @@ class Task:
     """The name of a task that has to end well first."""
 
 
-def run_side_by_side(tasks: Sequence[Task], jobs: int) -> None:
+def run_side_by_side(tasks: Sequence[Invocation], jobs: int) -> None:
     """Run the tasks, at most ``jobs`` at a time, begun in their order.
 
     What a task writes to standard error is shown with its name before each line; its standard output is dropped. A
@@ -57,7 +57,7 @@ def run_side_by_side(tasks: Sequence[Task], jobs: int) -> None:
         raise ClipsieveError(f"{len(failed)} of {len(tasks)} runs failed ({reasons}); run the same command again")
 
 
-def _start(task: Task) -> subprocess.Popen[str]:
+def _start(task: Invocation) -> subprocess.Popen[str]:
     """In a session of its own: Ctrl-C on the terminal reaches this process alone, which says it once."""
     return subprocess.Popen(  # noqa: S603  a command of ours, and no shell
         [*isolated("from clipsieve.cli import main; main()"), *task.arguments],
@@ -84,7 +84,7 @@ def _take_ended(running: dict[str, subprocess.Popen[str]], failed: dict[str, str
                 failed[name] = cause_of(status)
 
 
-def _drop_orphans(waiting: list[Task], failed: dict[str, str]) -> None:
+def _drop_orphans(waiting: list[Invocation], failed: dict[str, str]) -> None:
     for task in list(waiting):
         if task.after in failed:
             waiting.remove(task)

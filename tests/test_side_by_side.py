@@ -17,13 +17,13 @@ from clipsieve.schemas.manifest import present_manifest
 from clipsieve.schemas.models import WEIGHTS_NAME
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.schemas.recipe import load_recipe
-from clipsieve.side_by_side import Task, run_side_by_side
+from clipsieve.side_by_side import Invocation, run_side_by_side
 from tests.commands import CLIPSIEVE
 from tests.training.conftest import rows, shards, tower_file  # noqa: F401  fixtures
 
 
-def task(name: str, *arguments: object, after: str | None = None) -> Task:
-    return Task(name, tuple(map(str, arguments)), after)
+def task(name: str, *arguments: object, after: str | None = None) -> Invocation:
+    return Invocation(name, tuple(map(str, arguments)), after)
 
 
 def test_a_task_that_fails_stops_only_those_after_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ NAMES = (
     "plan",
     "loader",
     "train",
+    "small",
     "checkpoint",
     "evaluate",
 )

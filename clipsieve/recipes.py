@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clipsieve.cells import TrainingRun, may_run_side_by_side, train_side_by_side
 from clipsieve.schemas import files
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import (
@@ -131,16 +132,12 @@ def _tokenizer(options: TokenizerOptions, chosen: Recipe, out: str, _: Sequence[
 
 
 def _train(stages: Sequence[TrainStage], chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:
-    from clipsieve.evaluation.in_training import task_evaluator
-    from clipsieve.training import train
-
-    shards = _folder("download", out)
-    for stage in stages:
-        folder = _folder("train", out, stage.name)
-        subsets = [_subset(out, name) + weight for name, weight in stage.weighted_subsets()]
-        options, evaluate = _train_options(chosen, stage, out), task_evaluator(stage.evaluate_tasks)
-        made = train.run(shards, subsets, folder, options, chosen.opt_out, evaluate=evaluate, share=True)
-        yield made.line(folder)
+    beside = may_run_side_by_side(stages)
+    cells = [_cell(stage, chosen, out, threads=1 if beside else None) for stage in stages]
+    if beside:
+        train_side_by_side(cells, chosen.jobs)
+    for cell in cells:
+        yield cell.run().line(cell.out)
 
 
 def _evaluate(stage: EvaluateStage, chosen: Recipe, out: str, _: Sequence[str]) -> Iterator[str]:
@@ -181,6 +178,20 @@ def _subset(out: str, name: str) -> str:
         if files.exists(path):
             return path
     raise InputError(f"recipe: subset {name!r} is not there ({' nor '.join(paths)}); name one that select writes")
+
+
+def _cell(stage: TrainStage, chosen: Recipe, out: str, threads: int | None) -> TrainingRun:
+    """A run of the recipe, in so many ``threads`` unless it says its own."""
+    options = _train_options(chosen, stage, out)
+    return TrainingRun(
+        name=stage.name,
+        shards=_folder("download", out),
+        subsets=tuple(_subset(out, name) + weight for name, weight in stage.weighted_subsets()),
+        out=_folder("train", out, stage.name),
+        options=options.model_copy(update={"threads": options.threads or threads}),
+        opt_out=chosen.opt_out,
+        after=stage.initial if stage.initial in {other.name for other in chosen.train} else None,
+    )
 
 
 def _train_options(chosen: Recipe, stage: TrainStage, out: str) -> TrainOptions:

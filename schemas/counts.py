@@ -237,6 +237,10 @@ class TrainCounts(Counts):
     opted_out: int | None = None
     removed: int | None = None
     """Of the pairs, those that were taken down or came to be opted out while the run was stopped; None where none."""
+    without_text: int | None = None
+    """Pairs that keep their own caption where a table without a text of theirs is drawn; None: no such tables."""
+    without_teacher: int | None = None
+    """Pairs of which the teacher has no embeddings; None: there is no teacher."""
     samples_seen: int
     unique_samples: int | None = None
     """None of a checkpoint's model whose run mixes subsets or repeats pairs: it is counted at the end alone."""

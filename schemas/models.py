@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from clipsieve.schemas import files, strict_json
+from clipsieve.schemas import files, small_models, strict_json  # noqa: F401  small_models makes its towers known to timm
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.tensors import write_tensors
 from clipsieve.schemas.tokenizer import Tokenizer, portable_text_cfg, resolved_text_cfg, tokenizer_files, tokenizer_for

@@ -131,6 +131,9 @@ class Recipe(Options):
     reshard: tuple[ReshardStage, ...] = ()
     tokenizer: TokenizerOptions | None = Field(None, description="trained on the shards' captions for all runs")
     train: tuple[TrainStage, ...] = ()
+    jobs: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="training runs at a time, where several run on a CPU; none: one for each core"
+    )
     evaluate: EvaluateStage | None = None
     report: bool = False
 

@@ -7,11 +7,12 @@ from clipsieve.schemas.ledger import Ledger
 from clipsieve.schemas.opt_out import INPUT_NAME
 from clipsieve.training.cost.devices import device_name
 from clipsieve.training.cost.ledger import Cost
+from clipsieve.training.data.side import SideTables
 from clipsieve.training.data.weighted import WeightedEpochs
 from clipsieve.training.job import Job
 
 
-def counts_of(job: Job, cost: Cost, steps: int, bad_samples: int) -> TrainCounts:
+def counts_of(job: Job, cost: Cost, steps: int, bad_samples: int, side: SideTables) -> TrainCounts:
     """The counts of a run after so many steps, and bad samples; of a checkpoint those that take no time."""
     seen, order = steps * job.options.batch_size, job.order
     is_counted = steps == job.steps or (len(order.slots) == 1 and not isinstance(order.epochs[0], WeightedEpochs))
@@ -19,6 +20,8 @@ def counts_of(job: Job, cost: Cost, steps: int, bad_samples: int) -> TrainCounts
         pairs=len(job.plan),
         missing=sum(job.plan.missing) if job.options.allow_missing else None,
         opted_out=job.plan.opted_out if INPUT_NAME in job.origin.inputs else None,
+        without_text=side.without_text,
+        without_teacher=side.without_teacher,
         removed=job.plan.header.gone or None,
         samples_seen=seen,
         unique_samples=order.unique(seen) - bad_samples if is_counted else None,

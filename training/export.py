@@ -32,6 +32,7 @@ from clipsieve.training.checkpoint import (
     steps_of,
 )
 from clipsieve.training.cost.ledger import Cost
+from clipsieve.training.data.side import SideTables
 from clipsieve.training.job import Job
 from clipsieve.training.strategies.base import Strategy
 from clipsieve.training.strategies.registry import fit_tower
@@ -41,11 +42,13 @@ _MODEL = "model/model."
 """What a checkpoint's names of the model's weights begin with: the model of the strategy that is the state's model."""
 
 
-def export_model(job: Job, strategy: Strategy, cost: Cost, seconds: float, bad_samples: int) -> Manifest:
+def export_model(
+    job: Job, strategy: Strategy, cost: Cost, seconds: float, bad_samples: int, side: SideTables
+) -> Manifest:
     """Write the model folder and close it; the checkpoints go last, so that a stop before that costs no step."""
     weights = gathered(strategy.model.state_dict(), job.runtime.is_first)
     if job.runtime.is_first:
-        counts = counts_of(job, cost, job.steps, bad_samples)
+        counts = counts_of(job, cost, job.steps, bad_samples, side)
         ledger = ledger_of(job, cost, counts, seconds)
         _write_model(job.out, present_manifest(job.out), job.tower, weights, counts, ledger)
         drop_checkpoints(job.out)

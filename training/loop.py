@@ -79,7 +79,7 @@ class TrainingLoop:
 
     def save(self) -> None:
         """Begin to write the log and a checkpoint of the steps done, which were settled; every process calls it."""
-        progress, counts = self.log.progress, counts_of(self.job, self.cost, self.done, len(self.bad))
+        progress, counts = self.log.progress, counts_of(self.job, self.cost, self.done, len(self.bad), self.reader.side)
         self.bad.write()
         ledger = ledger_of(self.job, self.cost, counts, progress.seconds)
         header = Header(origin=self.job.origin, progress=progress, counts=counts, ledger=ledger)

@@ -69,17 +69,19 @@ class Runtime:
 
 
 @contextmanager
-def start_runtime(timeout: float, deterministic: bool | None = None) -> Iterator[Runtime]:
+def start_runtime(timeout: float, deterministic: bool | None = None, threads: int | None = None) -> Iterator[Runtime]:
     """Join the processes that torchrun's environment names: NCCL between GPUs, gloo between CPUs.
 
-    While it is open, torch computes ``deterministic``-ally (None: on CPUs), on this process's share of the cores.
-    Raises ClipsieveError where another process is gone, or does not answer within ``timeout`` seconds.
+    While it is open, torch computes ``deterministic``-ally (None: on CPUs), in so many ``threads``; None: in one for
+    each of this process's share of the cores. Raises ClipsieveError where another process is gone, or does not answer
+    within ``timeout`` seconds.
     """
     _keep_freed_memory()
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = _device(int(os.environ.get("LOCAL_RANK", 0)))
     is_deterministic = device.type == "cpu" if deterministic is None else deterministic
-    with _threads(int(os.environ.get("LOCAL_WORLD_SIZE", 1))), _exactness(device, is_deterministic):
+    threads = threads or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    with _threads(threads), _exactness(device, is_deterministic):
         if world_size == 1:
             yield Runtime(0, 1, device, None)
             return
@@ -125,9 +127,9 @@ def _device(local_rank: int) -> torch.device:
 
 
 @contextmanager
-def _threads(local_processes: int) -> Iterator[None]:
+def _threads(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, cores() // local_processes))
+    torch.set_num_threads(threads)
     try:
         yield
     finally:

@@ -26,6 +26,8 @@ from clipsieve.training.data.normalise import Normalise
 from clipsieve.training.optimizers import clip_gradients
 from clipsieve.training.runtime import Runtime
 from clipsieve.training.strategies.base import Strategy, widened
+from clipsieve.training.strategies.distillation import distilled
+from clipsieve.training.strategies.texts import brief_texts
 
 Features = dict[str, Tensor]
 
@@ -47,6 +49,8 @@ class MicroBatch:
     images: dict[str, Tensor]
     """uint8[B, 3, S, S] by view."""
     texts: Tensor
+    """int64[U, L]; see `Strategy.forward`."""
+    rows: Tensor | None
     kept: Tensor | None
     """int64[B, K], the patches of each image that are left of it; None: all."""
 
@@ -69,8 +73,9 @@ class Stepper:
         ``kept``: int64[B, K] on the CPU, the patches of each image that are left of it; None: all.
         """
         parts = self._split(batch, kept)
+        taught = None if batch.teacher is None else batch.teacher.to(self.runtime.device, non_blocking=True)
         self.optimizer.zero_grad()
-        losses = self._backward_at_once(parts[0]) if len(parts) == 1 else self._backward_in_parts(parts)
+        losses = self._backward_at_once(parts[0], taught) if len(parts) == 1 else self._backward_in_parts(parts, taught)
         self._average_what_is_not_wrapped()
         norm = clip_gradients(self.trained, self.options.grad_clip)
         self.optimizer.step()
@@ -81,18 +86,21 @@ class Stepper:
         """At most ``accumulate`` parts, all but the last of one size."""
         device = self.runtime.device
         images = {view: pixels.to(device, non_blocking=True) for view, pixels in batch.images.items()}
-        texts = batch.texts.to(device, non_blocking=True)
         kept = None if kept is None else kept.to(device, non_blocking=True)
-        size = -(-len(texts) // self.options.accumulate)
-        rows = [slice(start, start + size) for start in range(0, len(texts), size)]
-        return [
-            MicroBatch(
-                {view: pixels[part] for view, pixels in images.items()},
-                texts[part],
-                None if kept is None else kept[part],
+        size = -(-len(batch.texts) // self.options.accumulate)
+        parts = []
+        for start in range(0, len(batch.texts), size):
+            part = slice(start, start + size)
+            texts, rows = brief_texts(self.strategy.model, batch.texts[part])
+            parts.append(
+                MicroBatch(
+                    {view: pixels[part] for view, pixels in images.items()},
+                    texts.to(device, non_blocking=True),
+                    None if rows is None else rows.to(device, non_blocking=True),
+                    None if kept is None else kept[part],
+                )
             )
-            for part in rows
-        ]
+        return parts
 
     @cached_property
     def _normalise(self) -> Normalise:
@@ -102,15 +110,21 @@ class Stepper:
         """The strategy's features, computed in the run's precision; float32, or float64 where the weights are."""
         images = {view: self._normalise(pixels) for view, pixels in part.images.items()}
         with self.strategy.autocast():
-            features = self.trained(images, part.texts, part.kept)
+            features = self.trained(images, part.texts, part.kept, part.rows)
         return {name: widened(feature) for name, feature in features.items()}
 
-    def _backward_at_once(self, part: MicroBatch) -> Features:
-        losses = self.strategy.loss(self._features(part))
+    def _losses(self, features: Features, taught: Tensor | None) -> Features:
+        losses = self.strategy.loss(features)
+        if taught is None:
+            return losses
+        return distilled(losses, features, self.strategy.model.logit_scale.exp(), taught, self.options, self.runtime)
+
+    def _backward_at_once(self, part: MicroBatch, taught: Tensor | None) -> Features:
+        losses = self._losses(self._features(part), taught)
         losses["loss"].backward()
         return losses
 
-    def _backward_in_parts(self, parts: list[MicroBatch]) -> Features:
+    def _backward_in_parts(self, parts: list[MicroBatch], taught: Tensor | None) -> Features:
         device = self.runtime.device
         states, computed = [], []
         with torch.no_grad():
@@ -119,10 +133,10 @@ class Stepper:
                 computed.append(self._features(part))
         features = {name: torch.cat([one[name] for one in computed]).requires_grad_() for name in computed[0]}
         learned = self.strategy.loss_parameters()
-        losses = self.strategy.loss(features)
+        losses = self._losses(features, taught)
         gradients = torch.autograd.grad(losses["loss"], [*features.values(), *learned])
         by_part = {
-            name: gradient.split([len(part.texts) for part in parts])
+            name: gradient.split([len(one["image"]) for one in computed])
             for name, gradient in zip(features, gradients[: len(features)], strict=True)
         }
         for index, (part, state) in enumerate(zip(parts, states, strict=True)):

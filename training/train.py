@@ -16,6 +16,7 @@ from clipsieve.training.boards import open_boards
 from clipsieve.training.checkpoint import folder_of, load_checkpoint
 from clipsieve.training.cost.ledger import Cost, tower_cost
 from clipsieve.training.data.loader import PairReader
+from clipsieve.training.data.side import SideTables, drop_side_tables, open_side_tables, side_inputs
 from clipsieve.training.export import export_model, refuse_checkpoints_model
 from clipsieve.training.initial import initial_model, refuse_untrained_lock
 from clipsieve.training.inspection import Evaluate, Inspection
@@ -58,12 +59,13 @@ def run(
     """
     tower = fit_tower(load_tower(options.tower), options)
     refuse_untrained_lock(tower, options)
-    chosen, inputs = [parse_subset(text) for text in subsets], inputs_of(shards, tower, opt_out, options.initial)
+    chosen = [parse_subset(text) for text in subsets]
+    inputs = inputs_of(shards, tower, opt_out, options.initial) | side_inputs(options)
     lost = lost_since_begun(out, inputs, shards, chosen)
     if read_manifest(out) and (manifest := begin(out, options, inputs, lost, chosen)).complete:
         refuse_checkpoints_model(out, manifest)
         return manifest
-    with start_runtime(options.collective_timeout, options.deterministic) as runtime:
+    with start_runtime(options.collective_timeout, options.deterministic, options.threads) as runtime:
         if share and (shared := take_twin(out, options, inputs, chosen, tower, runtime)):
             return shared
         with nothing_left_if_refused(out):
@@ -78,15 +80,18 @@ def run(
                 begin(out, options, inputs, lost, chosen)
             runtime.barrier()
             stepper = Stepper(strategy, trained, optimizer, options, tower.preprocess_cfg, runtime)
-            cost = tower_cost(tower, options)
+            cost, side = tower_cost(tower, options), open_side_tables(job.plan, out, options, runtime)
             inspection = Inspection(job, evaluate, held_out) if options.evaluate_steps else None
-            seconds, bad_samples = _train(job, shards, stepper, cost, inspection)
-            manifest = export_model(job, strategy, cost, seconds, bad_samples)
+            seconds, bad_samples = _train(job, shards, stepper, cost, side, inspection)
+            manifest = export_model(job, strategy, cost, seconds, bad_samples, side)
             job.drop_cached()
+            drop_side_tables(out, options)
             return manifest
 
 
-def _train(job: Job, shards: str, stepper: Stepper, cost: Cost, inspection: Inspection | None) -> tuple[float, int]:
+def _train(
+    job: Job, shards: str, stepper: Stepper, cost: Cost, side: SideTables, inspection: Inspection | None
+) -> tuple[float, int]:
     """Take the steps that the checkpoint, if there is one, has not; returns the seconds of all of them, and how many
     samples could not be read."""
     options, runtime, strategy = job.options, job.runtime, stepper.strategy
@@ -94,7 +99,7 @@ def _train(job: Job, shards: str, stepper: Stepper, cost: Cost, inspection: Insp
     measure = Measure(job.steps, options.batch_size, len(job.plan), cost.training_flops)
     boards = open_boards(job.out, options, progress.steps) if runtime.is_first else ()
     bad = BadSamples(job, shards, progress.steps)
-    reader = PairReader(job.order, job.tower, strategy.views, options.text_mask, job.tar_cache)
+    reader = PairReader(job.order, job.tower, strategy.views, options.text_mask, side, job.tar_cache)
     with (
         closing(TrainLog(job.out, runtime, measure, progress, boards)) as log,
         stop_requests(runtime.is_first) as stop,

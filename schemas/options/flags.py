@@ -69,6 +69,24 @@ def read_options(options_model: type[Options], context: typer.Context) -> Any:
     return parse_options(options_model, chosen, str(context.info_name), flags_of(context))
 
 
+def arguments_of(options: Options) -> list[str]:
+    """The arguments by which a command line says ``options``, those of the defaults left out."""
+    arguments: list[str] = []
+    for name, field in type(options).model_fields.items():
+        value, flag = getattr(options, name), _spelling(name, field)
+        if value == field.default:
+            continue
+        if field.annotation is bool:
+            arguments.append(flag if value else f"--no{flag[1:]}")
+        elif is_many(field):
+            arguments += [f"{flag}={one}" for one in value] or [f"{flag}=none"]
+        elif isinstance(value, tuple):
+            arguments += [flag, *map(str, value)]
+        else:
+            arguments.append(f"{flag}={'none' if value is None else value}")
+    return arguments
+
+
 def flags_of(context: typer.Context) -> dict[str, str]:
     """The flag of each of the command's parameters."""
     return {str(parameter.name): parameter.opts[0] for parameter in context.command.params}

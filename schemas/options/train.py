@@ -16,6 +16,7 @@ class TrainOptions(Options):
         {
             "workers",
             "bad_samples",
+            "threads",
             "checkpoint_steps",
             "checkpoint_minutes",
             "log_steps",
@@ -28,9 +29,11 @@ class TrainOptions(Options):
             "any_code",
             "tokenizer",
             "initial",
+            "texts",
+            "teacher",
         }
     )
-    """The last two are paths; the manifest's inputs say what lies there."""
+    """The last four are paths; the manifest's inputs say what lies there."""
 
     tower: str = Field(
         "vit-tiny-64",
@@ -96,6 +99,20 @@ class TrainOptions(Options):
     text_mask: Literal["truncate", "random", "block", "syntax"] = Field(
         "truncate", description="which tokens are kept of a caption that is longer than the context (CLIPA)"
     )
+    texts: tuple[str, ...] = Field(
+        (),
+        description="other captions by uid, TABLE:COLUMN=WEIGHT; caption=WEIGHT: the pairs' own, else not drawn",
+        json_schema_extra={"flag": "--texts"},
+    )
+    teacher: str | None = Field(
+        None, description="scores with embeddings, made by `clipsieve score --embeddings`: the model learns from them"
+    )
+    teacher_weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="share of the loss that `teacher` gives"
+    )
+    teacher_temperature: Annotated[float, Field(gt=0)] = Field(
+        0.01, description="what the teacher's cosines are divided by"
+    )
     lock_image: bool = Field(
         False, description="train the text tower only; the image tower stays as in `initial` (LiT)"
     )
@@ -108,6 +125,9 @@ class TrainOptions(Options):
     bad_samples: FailureShare = Field(
         0.001,
         description="share of the samples seen that may be unreadable; others take their places (64 always may)",
+    )
+    threads: Positive | None = Field(
+        None, description="threads in which a process computes on a CPU; none: one for each core that is its share"
     )
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp",
@@ -175,6 +195,12 @@ class TrainOptions(Options):
     def _replicas_of_fsdp(self) -> TrainOptions:
         if self.replicas > 1 and self.parallel != "fsdp":
             raise ValueError(f"`replicas` {self.replicas}: with ddp each process has a copy: set `parallel` to fsdp")
+        return self
+
+    @model_validator(mode="after")
+    def _captions_of_the_teacher(self) -> TrainOptions:
+        if self.texts and self.teacher:
+            raise ValueError("`teacher` has embeddings of the pairs' own captions: leave `texts` out")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.options import Options, parse_options
-from clipsieve.schemas.options.flags import read_options, with_flags
+from clipsieve.schemas.options.flags import arguments_of, read_options, with_flags
 from clipsieve.schemas.stages import STAGES
 
 FIELDS = [(stage.name, name) for stage in STAGES.values() for name in stage.options.model_fields]
@@ -109,6 +109,9 @@ def test_a_command_line_says_what_a_recipe_says(stage: str, name: str) -> None:
         context = command.make_context(stage, flags(parameter, value))
         found = read(lambda: parse_options(model, in_recipe, "recipe"))
         assert found == read(lambda: read_options(model, context)), value
+        if isinstance(found, model):
+            again = command.make_context(stage, arguments_of(found))
+            assert read_options(model, again) == found
 
     same()
 

@@ -34,8 +34,8 @@ class CountedFileSystem(AbstractFileSystem):
 
 
 class _CountedFile(io.FileIO):
-    def read(self, size: int = -1) -> bytes:
-        data = super().read(size)
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(-1 if size is None else size)
         READ[str(self.name)] += len(data)
         return data
 

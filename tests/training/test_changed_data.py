@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from clipsieve.schemas.errors import InputError
-from clipsieve.schemas.manifest import read_manifest
+from clipsieve.schemas.errors import InputError, SignalError
+from clipsieve.schemas.manifest import present_manifest
 from clipsieve.schemas.options import PlanOptions, TrainOptions
 from clipsieve.training.checkpoint import last_origin
 from clipsieve.training.data import plan as planning
 from clipsieve.training.train import run
 from tests.training.test_train import Trigger, losses
+
+
+def mark_of(out):
+    """The origin of the last checkpoint, and the mark of its plan."""
+    origin = last_origin(out)
+    assert origin is not None and origin.plan is not None
+    return origin, origin.plan
 
 
 @pytest.fixture
@@ -31,7 +38,7 @@ def stopped(monkeypatch):
     def train(*arguments):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", Trigger(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-            with pytest.raises(SystemExit):
+            with pytest.raises(SignalError):
                 run(*arguments)
 
     return train
@@ -55,7 +62,7 @@ def test_an_opt_out_list_that_grew_leaves_its_pairs_out_from_there_on(shards, ro
     whole, out = str(tmp_path / "whole"), str(tmp_path / "model")
     run(shards, (), whole, options)
     stopped(shards, (), out, options)
-    began = last_origin(out).plan
+    _, began = mark_of(out)
     listed = tmp_path / "wishes.txt"
     listed.write_text("".join(f"{row['uid']}\n" for row in rows[:3]))
     stopped_again = options.model_copy(update={"samples": 120})
@@ -65,7 +72,7 @@ def test_an_opt_out_list_that_grew_leaves_its_pairs_out_from_there_on(shards, ro
     }
     assert losses(out)[8] != losses(whole)[8]
     assert manifest.counts.shown["removed"] == 3 and manifest.counts.shown["pairs"] == began.samples == 46
-    assert read_manifest(out).inputs["opt_out"]
+    assert present_manifest(out).inputs["opt_out"]
     with pytest.raises(InputError, match="done with another recipe or input: `opt_out` was"):
         run(shards, (), out, options)
 
@@ -74,7 +81,7 @@ def test_a_checkpoint_says_what_was_lost_and_the_list_may_grow_again(shards, row
     out, listed = str(tmp_path / "model"), tmp_path / "wishes.txt"
     long = options.model_copy(update={"samples": 240})
     stopped(shards, (), out, long)
-    first = last_origin(out)
+    _, first = mark_of(out)
     digests = []
     for count in (1, 2):
         listed = tmp_path / f"wishes{count}.txt"
@@ -82,11 +89,11 @@ def test_a_checkpoint_says_what_was_lost_and_the_list_may_grow_again(shards, row
         step = 6 + 5 * count
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stderr", Trigger(step, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-            with pytest.raises(SystemExit):
+            with pytest.raises(SignalError):
                 run(shards, (), out, long, str(listed))
-        origin = last_origin(out)
+        origin, mark = mark_of(out)
         digests.append(origin.inputs["opt_out"])
-        assert (origin.plan.digest, origin.plan.samples) == (first.plan.digest, 46) and origin.plan.gone == count
+        assert (mark.digest, mark.samples) == (first.digest, 46) and mark.gone == count
     assert origin.lost_pairs == {"opt_out": [None, digests[0]]}
     with pytest.raises(InputError, match="half done with another recipe or input: `opt_out` was"):
         run(shards, (), out, long)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clipsieve.schemas.threads import cores
 from clipsieve.training.runtime import _exactness, start_runtime
 
 GPU = torch.device("cuda")
@@ -32,3 +33,11 @@ def test_on_gpus_tf32_and_autotuning_come_with_the_fastest_algorithms(is_determi
         assert tf32() == (not is_deterministic,) * 3
         assert torch.are_deterministic_algorithms_enabled() == is_deterministic
     assert tf32() == before
+
+
+def test_a_run_computes_in_the_threads_that_it_is_given():
+    before = torch.get_num_threads()
+    for threads, expected in ((3, 3), (None, cores())):
+        with start_runtime(60, threads=threads):
+            assert torch.get_num_threads() == expected
+    assert torch.get_num_threads() == before

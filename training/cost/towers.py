@@ -7,12 +7,13 @@ from clipsieve.training.towers.tower import load_tower, tower_names
 
 _HEADER = """| tower | image tower | px | text tower | tokens | parameters, M | image GMAC | text GMAC |
 |---|---|---|---|---|---|---|---|"""
+_SMALL = ("-tiny-", "-small-")
 
 
 def towers_table() -> str:
     """Markdown: sizes, and the forward pass of a pair in multiply-accumulates, as the papers count their GFLOPs."""
     return "\n".join(
-        [_HEADER, *map(_row, sorted(tower_names(), key=lambda name: ("-64" in name or "-small-" in name, name)))]
+        [_HEADER, *map(_row, sorted(tower_names(), key=lambda name: (any(word in name for word in _SMALL), name)))]
     )
 
 

@@ -24,6 +24,7 @@ from clipsieve.schemas.threads import Future, open_pool
 from clipsieve.training.data.images import image_stages, needed_side
 from clipsieve.training.data.order import SampleOrder
 from clipsieve.training.data.ring import Arrays, Field
+from clipsieve.training.data.side import SideTables
 from clipsieve.training.data.texts import FULL_LENGTH, text_stages
 from clipsieve.training.data.turns import in_turn, slots_needed
 from clipsieve.training.data.workers import WorkerPool
@@ -34,7 +35,7 @@ CACHE_BYTES = 1 << 30
 """Decoded pairs kept by the workers of a process in all: 82,000 of 64 px, 7,000 of 224 px."""
 ATTEMPTS = 16
 """Samples that are drawn for the place of one before it is given up; of a sound store, not two in a row are bad."""
-_TEXTS = "texts"
+_TEXTS, _TEACHER = "texts", "teacher"
 
 DecodedPair = tuple[np.ndarray, np.ndarray]
 """What is the same in every epoch: uint8[H, W, 3] pixels and int64[L] tokens."""
@@ -64,6 +65,8 @@ class Batch:
     """int64[B, L], token ids."""
     bad: tuple[BadSample, ...] = ()
     """What could not be read of it. Where one ``is_last``, the rows from there on are not set."""
+    teacher: torch.Tensor | None = None
+    """float16[B, 2, D], a teacher's embeddings of image and caption, 0 where it has none; None: there is no teacher."""
 
 
 class PairReader:
@@ -75,10 +78,12 @@ class PairReader:
         tower: Tower,
         views: Sequence[View],
         text_mask: str,
+        side: SideTables | None = None,
         ranges: ByteRanges | None = None,
         cache_bytes: int | None = None,
     ) -> None:
-        """``ranges`` reads the tars; none: where they are."""
+        """``side`` joins other captions and a teacher's embeddings; ``ranges`` reads the tars, none: where they are."""
+        self.side = side or SideTables()
         self._order, self._plan, self._views, self._seed = order, order.plan, views, order.seed
         self._tower, self._text_mask, self._given_ranges = tower, text_mask, ranges
         augments, text_cfg = [view.augment for view in views], tower.model_cfg["text_cfg"]
@@ -92,6 +97,8 @@ class PairReader:
         self._kept_bytes = 0
         pixels, length = (tower.image_size, tower.image_size, 3), int(text_cfg.get("context_length", FULL_LENGTH))
         self.fields = {view.name: Field("uint8", pixels) for view in views} | {_TEXTS: Field("int64", (length,))}
+        if self.side.teacher:
+            self.fields[_TEACHER] = Field("float16", self.side.teacher.shape)
 
     def __reduce__(self) -> tuple[type[PairReader], tuple[Any, ...]]:
         return PairReader, (
@@ -99,6 +106,7 @@ class PairReader:
             self._tower,
             self._views,
             self._text_mask,
+            self.side,
             self._given_ranges,
             self.cache_bytes,
         )
@@ -116,10 +124,10 @@ class PairReader:
             pairs = self._pairs(indices[rows].tolist())
             for row in rows:
                 index = int(indices[row])
-                pair = self._sound(positions[row], index, pairs[index], bad)
-                if pair is None:
+                sound = self._sound(positions[row], index, pairs[index], bad)
+                if sound is None:
                     return bad
-                self._write(pair, positions[row], into, row)
+                self._write(*sound, positions[row], into, row)
         return bad
 
     def allocate(self, pairs: int) -> Arrays:
@@ -133,7 +141,9 @@ class PairReader:
     def batch(self, arrays: Arrays, bad: Iterable[BadSample]) -> Batch:
         """The tensors of filled arrays, in the same memory."""
         images = {view.name: torch.from_numpy(arrays[view.name]).permute(0, 3, 1, 2) for view in self._views}
-        return Batch(images, torch.from_numpy(arrays[_TEXTS]), tuple(sorted(bad, key=lambda each: each.position)))
+        teacher = torch.from_numpy(arrays[_TEACHER]) if _TEACHER in arrays else None
+        ordered = tuple(sorted(bad, key=lambda each: each.position))
+        return Batch(images, torch.from_numpy(arrays[_TEXTS]), ordered, teacher)
 
     def names(self, positions: range) -> list[tuple[str, str | None]]:
         """The tar and the key of the sample at each of these positions of the stream; None: it cannot be read."""
@@ -142,17 +152,24 @@ class PairReader:
         keys = (None if isinstance(sample, str) else sample.key for sample in samples)
         return [(self._tar(index), key) for index, key in zip(indices, keys, strict=True)]
 
-    def _write(self, pair: DecodedPair, position: int, into: Arrays, row: int) -> None:
+    def _write(self, index: int, pair: DecodedPair, position: int, into: Arrays, row: int) -> None:
         pixels, tokens = pair
+        other = self.side.captions(index, position) if self.side.captions else None
+        if other is not None:
+            tokens = self._encode(other)
         for number, (view, augment) in enumerate(zip(self._views, self._augments, strict=True)):
             into[view.name][row] = augment(pixels, (self._seed, position, number))
         into[_TEXTS][row] = self._reduce(tokens, (self._seed, position))
+        if self.side.teacher:
+            into[_TEACHER][row] = self.side.teacher(np.array([index]))[0]
 
-    def _sound(self, position: int, index: int, pair: DecodedPair | str, bad: list[BadSample]) -> DecodedPair | None:
-        """The pair, or the first sound one of those that are drawn for its place; None where there is none."""
+    def _sound(
+        self, position: int, index: int, pair: DecodedPair | str, bad: list[BadSample]
+    ) -> tuple[int, DecodedPair] | None:
+        """The pair, or the first sound one of those drawn for its place, with its index; None where there is none."""
         for attempt in range(1, ATTEMPTS + 1):
             if not isinstance(pair, str):
-                return pair
+                return index, pair
             tar, offset, _ = self._plan.ranges([index])[0]
             bad.append(BadSample(position, tar, offset, reason=pair, is_last=attempt == ATTEMPTS))
             index = self._order.replacement(position, attempt)

@@ -135,9 +135,13 @@ class SamplePlan:
             for shard, start, blocks in zip(*places, strict=True)
         ]
 
+    def raw_uids(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """bytes[n] of 16: the uid of each of these samples."""
+        return self._values(UIDS, indices)
+
     def uids(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The uid of each of these samples."""
-        return uid_strings(as_raw(self._values(UIDS, indices)))
+        return uid_strings(as_raw(self.raw_uids(indices)))
 
     def is_gone(self, indices: np.ndarray) -> np.ndarray:
         """bool[n]: which of these samples are no longer there, though a run began with them."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.runtime import Runtime
 from clipsieve.training.strategies.masks import draw_kept, install_mask
+from clipsieve.training.strategies.texts import encode_text
 from clipsieve.training.towers.tower import ClipModel, Tower
 
 MAX_LOG_SCALE = math.log(100)
@@ -71,17 +72,21 @@ class Strategy(torch.nn.Module):
         is_bf16 = self._options.precision == "bf16"
         return torch.autocast(self._runtime.device.type, torch.bfloat16, enabled=is_bf16)
 
-    def forward(self, images: dict[str, Tensor], texts: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, images: dict[str, Tensor], texts: Tensor, kept: Tensor | None = None, rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Features of a micro-batch, each [B, …]: ``image`` and ``text`` [B, D] of unit length, and a strategy's own.
 
-        ``images``: float32[B, 3, S, S] by view, normalised. ``texts``: int64[B, L].
+        ``images``: float32[B, 3, S, S] by view, normalised. ``texts``: int64[U, L]. ``rows``: int64[B], which of the
+        texts each image has; None: they are B, in the images' order.
         """
         if self._mask is None:
             image = self.model.encode_image(images[CAPTION_VIEW], normalize=True)
         else:
             with self._mask.keep(kept):
                 image = self.model.encode_image(images[CAPTION_VIEW], normalize=True)
-        return {"image": image, "text": self.model.encode_text(texts, normalize=True)}
+        text = encode_text(self.model, texts)
+        return {"image": image, "text": text if rows is None else text[rows]}
 
     def project(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """What `loss` compares: the features, but for those that a head of the strategy takes first."""

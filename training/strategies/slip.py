@@ -30,9 +30,11 @@ class Slip(Clip):
         self.views = (*self.views, *(View(name, "simclr") for name in _SSL_VIEWS))
         self.head = _head(_width(model, tower), options.slip_width, runtime)
 
-    def forward(self, images: dict[str, Tensor], texts: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, images: dict[str, Tensor], texts: Tensor, kept: Tensor | None = None, rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Adds each view's features before the projection, [B, width]."""
-        features = super().forward(images, texts, kept)
+        features = super().forward(images, texts, kept, rows)
         return features | {name: _before_projection(self.model.visual, images[name]) for name in _SSL_VIEWS}
 
     def project(self, features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import timm
 from open_clip.model import CLIP, CustomTextCLIP
 
+from clipsieve.schemas import small_models  # noqa: F401  makes its towers known to timm
 from clipsieve.schemas.errors import InputError
 from clipsieve.schemas.files import sha256_text
 from clipsieve.schemas.tokenizer import pieces_digest, portable_text_cfg

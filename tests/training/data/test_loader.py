@@ -76,7 +76,7 @@ def test_what_is_kept_is_what_would_be_decoded_again(plan, tower):
 
 
 def test_the_cache_stays_within_its_room(plan, tower):
-    reader = PairReader(make_order(plan, (), 0, 32), tower, (View("image", "none"),), "truncate", 5000)
+    reader = PairReader(make_order(plan, (), 0, 32), tower, (View("image", "none"),), "truncate", cache_bytes=5000)
     reader.fill(range(len(plan)), reader.allocate(len(plan)))
     held = sum(array.nbytes for pair in reader._cache.values() for array in pair)
     assert 4000 < held <= 5000
@@ -160,7 +160,7 @@ def test_another_sample_takes_the_place_of_a_bad_one(plan, tower, tmp_path, chan
     assert all(re.search(reason, sample.reason) and sample.offset == 0 for sample in found)
     at = {index: place for place, index in enumerate(order.slice(0, 120).tolist())}
     others = np.arange(120)
-    others[places] = [at[order.replacement(place, 1)] for place in places]
+    others[places] = [at[order.replacement(int(place), 1)] for place in places]
     assert torch.equal(torch.cat([batch.images["image"] for batch in batches]), images[others])
     assert torch.equal(torch.cat([batch.texts for batch in batches]), texts[others])
 

@@ -75,9 +75,9 @@ def test_a_pair_is_as_heavy_as_its_subset_file_says(shards, rows, tmp_path, kind
         subset = write_npy(tmp_path / "subset.npy", repeated)
     plan = plan_samples(shards, (subset,))
     expected = {row["key"]: weight for row, weight in zip(chosen, weights, strict=True) if weight}
-    weights = plan.weights(0)
-    assert weights is not None
-    assert dict(zip(planned_keys(plan), weights.tolist(), strict=True)) == expected
+    planned = plan.weights(0)
+    assert planned is not None
+    assert dict(zip(planned_keys(plan), planned.tolist(), strict=True)) == expected
 
 
 @pytest.mark.parametrize("weight", [1.5, -1, None, "heavy"])

@@ -110,6 +110,8 @@ class TrainLog:
         """Take the steps since the last time into account: the first, of steps from 0, whose loss or gradient is not
         finite; None where all are."""
         values, self._values = self._values, []
+        if not values:
+            return None
         last = values[-1]
         losses = self._runtime.mean(torch.stack([value.losses["loss"] for value in values]))
         parts = self._runtime.mean(torch.stack([*last.losses.values()])).tolist()
@@ -129,7 +131,7 @@ class TrainLog:
         }
         return None
 
-    def report(self, bad_samples: int) -> None:
+    def report(self, bad_samples: int = 0) -> None:
         """Print and keep a row on the last step, which was settled; so many samples could not be read so far."""
         row = self._row(time.perf_counter() - self._since, bad_samples)
         self._rows.append(row)

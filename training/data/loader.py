@@ -109,10 +109,10 @@ class PairReader:
             pairs = self._pairs(indices[rows].tolist())
             for row in rows:
                 index = int(indices[row])
-                pair = self._sound(positions[row], index, pairs[index], bad)
-                if pair is None:
+                sound = self._sound(positions[row], index, pairs[index], bad)
+                if sound is None:
                     return bad
-                self._write(pair, positions[row], into, row)
+                self._write(*sound, positions[row], into, row)
         return bad
 
     def allocate(self, pairs: int) -> Arrays:
@@ -135,17 +135,20 @@ class PairReader:
         keys = (None if isinstance(sample, str) else sample.key for sample in samples)
         return [(self._tar(index), key) for index, key in zip(indices, keys, strict=True)]
 
-    def _write(self, pair: DecodedPair, position: int, into: Arrays, row: int) -> None:
+    def _write(self, index: int, pair: DecodedPair, position: int, into: Arrays, row: int) -> None:
+        """Write the pair of the sample ``index`` as it is seen at a position of the stream."""
         pixels, tokens = pair
         for number, (view, augment) in enumerate(zip(self._views, self._augments, strict=True)):
             into[view.name][row] = augment(pixels, (self._seed, position, number))
         into[_TEXTS][row] = self._reduce(tokens, (self._seed, position))
 
-    def _sound(self, position: int, index: int, pair: DecodedPair | str, bad: list[BadSample]) -> DecodedPair | None:
-        """The pair, or the first sound one of those that are drawn for its place; None where there is none."""
+    def _sound(
+        self, position: int, index: int, pair: DecodedPair | str, bad: list[BadSample]
+    ) -> tuple[int, DecodedPair] | None:
+        """The sample, or the first sound one of those that are drawn for its place; None where there is none."""
         for attempt in range(1, ATTEMPTS + 1):
             if not isinstance(pair, str):
-                return pair
+                return index, pair
             place = position, self._tar(index), int(self._plan.offset[index])
             bad.append(BadSample(*place, reason=pair, is_last=attempt == ATTEMPTS))
             index = self._order.replacement(position, attempt)

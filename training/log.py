@@ -139,7 +139,7 @@ class TrainLog:
         }
         return None
 
-    def report(self, bad_samples: int, found: Mapping[str, float] | None = None) -> None:
+    def report(self, bad_samples: int = 0, found: Mapping[str, float] | None = None) -> None:
         """Print and keep a row on the last step, which was settled, with what was ``found`` of its model.
 
         So many samples could not be read so far.

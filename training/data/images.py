@@ -72,6 +72,8 @@ def shrink(image: Image.Image, side: int) -> np.ndarray:
 
 def make_view(pixels: np.ndarray, seed: tuple[int, int, int], augmentation: Augmentation, size: int) -> np.ndarray:
     """uint8[H, W, 3] -> uint8[size, size, 3], every draw from a generator of ``seed``."""
+    if not augmentation.crop and not augmentation.operations:
+        return pixels
     rng = np.random.default_rng(seed)
     if augmentation.crop:
         pixels = random_crop(pixels, rng, augmentation.crop, size)

@@ -153,6 +153,7 @@ class PairReader:
         return [(self._tar(index), key) for index, key in zip(indices, keys, strict=True)]
 
     def _write(self, index: int, pair: DecodedPair, position: int, into: Arrays, row: int) -> None:
+        """Write the pair of the sample ``index`` as it is seen at a position of the stream."""
         pixels, tokens = pair
         other = self.side.captions(index, position) if self.side.captions else None
         if other is not None:

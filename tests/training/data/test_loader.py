@@ -160,7 +160,7 @@ def test_another_sample_takes_the_place_of_a_bad_one(plan, tower, tmp_path, chan
     assert all(re.search(reason, sample.reason) and sample.offset == 0 for sample in found)
     at = {index: place for place, index in enumerate(order.slice(0, 120).tolist())}
     others = np.arange(120)
-    others[places] = [at[order.replacement(int(place), 1)] for place in places]
+    others[places] = [at[order.replacement(place, 1)] for place in places.tolist()]
     assert torch.equal(torch.cat([batch.images["image"] for batch in batches]), images[others])
     assert torch.equal(torch.cat([batch.texts for batch in batches]), texts[others])
 

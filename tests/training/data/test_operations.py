@@ -48,7 +48,7 @@ def test_saturation(pictures, factor):
 
 @pytest.mark.parametrize("turn", [-0.2, -0.1, 0.03, 0.17])
 def test_hue(pictures, turn):
-    assert_near(operations.hue(pictures[0], turn), F.adjust_hue(pictures[1], turn), 1.5, 6)
+    assert_near(operations.hue(pictures[0], turn), F.adjust_hue(pictures[1], turn), 0.6, 10)
 
 
 def test_grey(pictures):

@@ -101,6 +101,7 @@ def test_a_server_that_is_killed_is_said_to_be(pool):
     filled = started.filled(range(6 * n, 6 * n + 6) for n in range(99))
     next(filled)
     started._server.kill()
+    started._server.wait()
     with pytest.raises(ClipsieveError, match=r"process that decodes images died \(SIGKILL"):
         list(filled)
 

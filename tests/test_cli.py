@@ -44,7 +44,7 @@ OPTIONS: dict[str, type[options.Options]] = {
     "train": options.TrainOptions,
     "evaluate": options.EvaluateOptions,
 }
-COMMANDS = (*OPTIONS, "towers", "compare", "report", "verify", "explain", "takedown", "run", "quickstart")
+COMMANDS = (*OPTIONS, "towers", "export", "compare", "report", "verify", "explain", "takedown", "run", "quickstart")
 ONE_WORKER = ("--", "--runner=FnApiRunner")
 
 

@@ -88,9 +88,8 @@ def refuse_checkpoints_model(out: str, manifest: Manifest) -> None:
     """Raise InputError where the complete folder ``out`` holds no trained model, but one of a checkpoint."""
     counts = manifest.counted(TrainCounts)
     if counts.of_steps:
-        raise InputError(
-            f"{out}: holds the model of step {counts.steps:,} of {counts.of_steps:,}; choose another --out"
-        )
+        step = f"{counts.steps:,} of {counts.of_steps:,}"
+        raise InputError(f"{out}: holds the model of a checkpoint, of step {step}; choose another --out")
 
 
 def _read_checkpoint(run: str, step: int | None) -> tuple[Header, dict[str, torch.Tensor]]:

@@ -84,7 +84,8 @@ def rows_of(out):
 
 def validation_loss_of(folder, shards, held_out):
     """CLIP's loss of the model in a folder, over the held-out pairs as one batch."""
-    model = load_model(folder)
+    loaded = load_model(folder)
+    model: Any = loaded.model
     found = {
         s.key: (s, tar) for name in list_shards(shards) for tar in [tar_of(shards, name)] for s in iter_samples(tar)
     }

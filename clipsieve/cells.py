@@ -41,6 +41,12 @@ class TrainingRun:
         return made is not None and made.complete
 
     @property
+    def content(self) -> str:
+        """What decides the weights, as far as it is known before the cells before it are done."""
+        chosen = self.options.model_dump_json(exclude=set(self.options.may_change) - {"initial", "teacher", "texts"})
+        return " ".join((chosen, *self.subsets))
+
+    @property
     def task(self) -> Invocation:
         inputs = [f"--shards={self.shards}", f"--out={self.out}", *(f"--subset={subset}" for subset in self.subsets)]
         opt_out = [f"--opt-out={self.opt_out}"] if self.opt_out else []
@@ -48,8 +54,14 @@ class TrainingRun:
 
 
 def train_side_by_side(cells: Sequence[TrainingRun], jobs: int | None) -> None:
-    """Train the cells that are not done, ``jobs`` at a time, each in a process of its own; None: one for each core."""
-    run_side_by_side([cell.task for cell in cells if not cell.is_done], jobs or cores())
+    """Train the cells that are not done, ``jobs`` at a time, each in a process of its own; None: one for each core.
+
+    Of cells that train alike the first alone, whose model the others take; but for one that another cell begins from.
+    """
+    begun_from, chosen = {cell.after for cell in cells}, dict[str, TrainingRun]()
+    for cell in cells:
+        chosen.setdefault(cell.name if cell.name in begun_from else cell.content, cell)
+    run_side_by_side([cell.task for cell in chosen.values() if not cell.is_done], jobs or cores())
 
 
 def may_run_side_by_side(stages: Sequence[TrainOptions]) -> bool:

@@ -71,6 +71,19 @@ def test_the_weights_do_not_depend_on_how_many_run_at_a_time(
     assert made[0] == made[1] and len({*made[0]}) == 3
 
 
+def test_runs_that_train_alike_are_trained_once(
+    recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    content["train"] = [*content["train"][:2], {**content["train"][1], "name": "b again"}]
+    recipe.write_text(yaml.safe_dump(content))
+    assert len(list(recipes.run(load_recipe(recipe), str(tmp_path)))) == 3
+    err = capfd.readouterr().err
+    assert "b: step 8/8" in err and "b again: step" not in err and "b again: equal to" in err
+    once, again = ((tmp_path / "models" / name / WEIGHTS_NAME).read_bytes() for name in ("b", "b again"))
+    assert once == again
+
+
 def test_a_signal_ends_all_with_a_checkpoint_and_the_same_command_resumes(recipe: Path, tmp_path: Path) -> None:
     content = yaml.safe_load(recipe.read_text())
     content["jobs"] = 2

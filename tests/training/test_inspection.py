@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,16 +84,17 @@ def rows_of(out):
 
 def validation_loss_of(folder, shards, held_out):
     """CLIP's loss of the model in a folder, over the held-out pairs as one batch."""
-    model = load_model(folder)
+    loaded = load_model(folder)
+    model: Any = loaded.model
     found = {
         s.key: (s, tar) for name in list_shards(shards) for tar in [tar_of(shards, name)] for s in iter_samples(tar)
     }
     samples = [found[row["key"]] for row in held_out]
     with torch.inference_mode():
-        images = torch.stack([model.preprocess(decode_sample(sample, tar)) for sample, tar in samples])
-        image = model.model.encode_image(images, normalize=True)
-        text = model.model.encode_text(model.tokenizer([sample.caption for sample, _ in samples]), normalize=True)
-        logits = model.model.logit_scale.exp() * image @ text.T
+        images = torch.stack([loaded.preprocess(decode_sample(sample, tar)) for sample, tar in samples])
+        image = model.encode_image(images, normalize=True)
+        text = model.encode_text(loaded.tokenizer([sample.caption for sample, _ in samples]), normalize=True)
+        logits = model.logit_scale.exp() * image @ text.T
         own = torch.arange(len(logits))
         return ((F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2).item()
 

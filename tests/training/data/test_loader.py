@@ -37,7 +37,7 @@ def plan(shards):
 def read(plan, tower, augment="none", workers=0, size=8, until=120, cache_bytes=None):
     """Copies of the batches: the loader writes into their memory again."""
     order, views = make_order(plan, (), 5, 32), (View("image", augment),)
-    reader = PairReader(order, tower, views, "truncate", cache_bytes)
+    reader = PairReader(order, tower, views, "truncate", cache_bytes=cache_bytes)
     shares = [range(start, start + size) for start in range(0, until, size)]
     for batch in load_batches(reader, shares, workers):
         yield Batch({"image": batch.images["image"].clone()}, batch.texts.clone(), batch.bad)

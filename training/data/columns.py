@@ -1,4 +1,4 @@
-"""The columns of a plan while they are written: npy files that grow at their ends."""
+"""Columns while they are written: npy files that grow at their ends."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ test-isa: $(READY)
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade pip
-	.venv-newest/bin/python -m pip install --quiet --editable '.[dev,wandb]'
+	.venv-newest/bin/python -m pip install --quiet --editable '.[dev]'
 	.venv-newest/bin/python -m pytest -n auto $(BY_FILE)
 
 lint: $(READY)

@@ -64,6 +64,7 @@ class TrainingLoop:
         """Until the last step. Raises SignalError, or SystemExit in processes but the first, where a signal asked for
         the end, once a checkpoint is written; ClipsieveError for a loss that is not finite, a failed write and too
         many bad samples."""
+        is_reserved = False
         with (
             self.job.shares(self.done) as shares,
             closing(load_batches(self.reader, shares, self.job.options.workers)) as batches,
@@ -71,6 +72,9 @@ class TrainingLoop:
         ):
             for batch, kept in self.log.timed(zip(batches, masks, strict=True)):
                 self._take(batch, kept)
+                if not is_reserved:
+                    self.writer.reserve(self.stepper.strategy, self.stepper.optimizer)
+                    is_reserved = True
                 self._follow(self._due())
         self.writer.wait()
         if self.job.runtime.is_first:

@@ -52,6 +52,11 @@ class CheckpointWriter:
         """Whether more than the given minutes went by since the last checkpoint; of the first process."""
         return self._is_first and time.monotonic() - self._saved > self._seconds
 
+    def reserve(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Begin to make room for copies of the state, which takes longer than to copy it; once there is all of it."""
+        if self._is_first:
+            self._writing = self._pool.submit(self._make_room, state_of(model, optimizer))
+
     def save(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, header: Header, before: Callable[[], None]
     ) -> None:
@@ -70,6 +75,12 @@ class CheckpointWriter:
         if self._writing is not None:
             self._writing.result()
             self._writing = None
+
+    def _make_room(self, state: Mapping[str, torch.Tensor]) -> None:
+        for name, tensor in state.items():
+            # Zeros are written, and so bring each page.
+            room = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.is_cuda)
+            self._copies[name] = room.zero_()
 
     def _write(self, header: Header, before: Callable[[], None]) -> None:
         before()

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from clipsieve.schemas import files, strict_json
+from clipsieve.schemas.counts import TrainCounts
 from clipsieve.schemas.ledger import LEDGER_NAME, Ledger
 from clipsieve.schemas.lock import only_writer
 from clipsieve.schemas.manifest import Manifest, finish, manifest_path, present_manifest, read_manifest
@@ -56,6 +57,8 @@ def find_twin(
     for folder in files.list_folders(posixpath.dirname(out.rstrip("/")) or "."):
         made = read_manifest(folder) if files.name_of(folder) != files.name_of(out) else None
         if made is None or not made.complete or not isinstance(made.recipe, TrainOptions):
+            continue
+        if made.counted(TrainCounts).of_steps:  # the model of a checkpoint
             continue
         if content_key(made.recipe, made.inputs, made.subsets) == wanted:
             return folder

@@ -47,7 +47,8 @@ class HeldOutPairs:
         loss = "siglip" if options.strategy == "siglip" else "clip"
         options = options.model_copy(update={**plain, "strategy": loss})
         strategy = make_strategy(options, tower, model, Runtime(0, 1, device, None)).to(device).eval()
-        reader = PairReader(make_order(self._plan, [1.0], options.seed, 1), tower, strategy.views, options.text_mask)
+        order = make_order(self._plan, [1.0], options.seed, 1)
+        reader = PairReader(order, tower, strategy.views, options.text_mask, is_exact=True)
         shares = [share for number in range(batches) for share in _parts(number * size, size)]
         normalise, losses, features = Normalise(tower.preprocess_cfg, device), [], []
         with closing(load_batches(reader, shares, options.workers)) as read, torch.inference_mode():

@@ -70,7 +70,7 @@ def test_an_opt_out_list_that_grew_leaves_its_pairs_out_from_there_on(shards, ro
     assert {step: values for step, values in losses(out).items() if step <= 7} == {
         step: values for step, values in losses(whole).items() if step <= 7
     }
-    assert losses(out)[8] != losses(whole)[8]
+    assert any(losses(out)[step] != losses(whole)[step] for step in (8, 9, 10))
     assert manifest.counts.shown["removed"] == 3 and manifest.counts.shown["pairs"] == began.samples == 46
     assert present_manifest(out).inputs["opt_out"]
     with pytest.raises(InputError, match="done with another recipe or input: `opt_out` was"):

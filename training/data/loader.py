@@ -81,15 +81,20 @@ class PairReader:
         side: SideTables | None = None,
         ranges: ByteRanges | None = None,
         cache_bytes: int | None = None,
+        is_exact: bool = False,
     ) -> None:
-        """``side`` joins other captions and a teacher's embeddings; ``ranges`` reads the tars, none: where they are."""
+        """``side`` joins other captions and a teacher's embeddings; ``ranges`` reads the tars, none: where they are.
+
+        With ``is_exact`` images are decoded at their whole size, as evaluation decodes them.
+        """
         self.side = side or SideTables()
         self._order, self._plan, self._views, self._seed = order, order.plan, views, order.seed
         self._tower, self._text_mask, self._given_ranges = tower, text_mask, ranges
         augments, text_cfg = [view.augment for view in views], tower.model_cfg["text_cfg"]
         self._encode, self._reduce = text_stages(text_mask, text_cfg)
         self._prepare, self._augments = image_stages(augments, tower.preprocess_cfg)
-        self._side = needed_side(augments, tower.image_size)
+        self._is_exact = is_exact
+        self._side = None if is_exact else needed_side(augments, tower.image_size)
         self._ranges = ranges or RangeReader()
         self._cache: dict[int, DecodedPair] = {}
         self.cache_bytes = CACHE_BYTES if cache_bytes is None else cache_bytes
@@ -109,6 +114,7 @@ class PairReader:
             self.side,
             self._given_ranges,
             self.cache_bytes,
+            self._is_exact,
         )
 
     def fill(self, positions: range, into: Arrays, part: int = 0, parts: int = 1) -> list[BadSample]:

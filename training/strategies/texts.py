@@ -25,15 +25,16 @@ def brief_texts(model: ClipModel, texts: Tensor) -> tuple[Tensor, Tensor | None]
     The rows are None where most texts differ, and U is B. It is a function of the texts alone.
     """
     if _reads_one_token(model):
-        texts = texts[:, : 1 + int(_pooled(model, texts).max())]
+        texts = texts[:, : 1 + int(_pooled(model, texts.numpy()).max())]
     if not isinstance(model, CLIP) and not isinstance(model.text, TextTransformer):
         return texts, None  # a tower with dropout would draw another one for each of two equal captions
+    tokens = texts.numpy()
     numbers: dict[bytes, int] = {}
-    rows = np.array([numbers.setdefault(text.tobytes(), len(numbers)) for text in texts.numpy()])
+    rows = np.array([numbers.setdefault(text.tobytes(), len(numbers)) for text in tokens])
     if len(numbers) > _WORTHWHILE * len(rows):
         return texts, None
     firsts = np.unique(rows, return_index=True)[1]
-    return texts[torch.from_numpy(firsts)], torch.from_numpy(rows)
+    return _held(tokens[firsts]), _held(rows)
 
 
 def encode_text(model: ClipModel, texts: Tensor) -> Tensor:
@@ -54,12 +55,18 @@ def encode_text(model: ClipModel, texts: Tensor) -> Tensor:
     return F.normalize(features, dim=-1)
 
 
+def _held(values: np.ndarray) -> Tensor:
+    """A copy in memory that a GPU can fetch from by itself where there is one."""
+    held = torch.empty(values.shape, dtype=torch.int64, pin_memory=torch.cuda.is_available())
+    held.numpy()[...] = values
+    return held
+
+
 def _reads_one_token(model: ClipModel) -> bool:
     """Whether a causal tower's feature is that of one token, found in the caption."""
     return isinstance(model, CLIP) and model.attn_mask is not None and model.text_pool_type in ("argmax", "eos")
 
 
-def _pooled(model: CLIP, texts: Tensor) -> Tensor:
-    """int64[B]: the place of the token whose feature is a text's."""
-    places = torch.arange(texts.shape[1]).expand(len(texts), -1)[:, :, None]
-    return text_global_pool(places, texts, model.text_pool_type, eos_token_id=model.text_eos_id)[:, 0]
+def _pooled(model: CLIP, tokens: np.ndarray) -> np.ndarray:
+    """int64[B]: the place of the token whose feature is a text's, of tokens int64[B, L]."""
+    return (tokens if model.text_pool_type == "argmax" else tokens == model.text_eos_id).argmax(axis=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
@@ -13,6 +12,7 @@ from typing import IO
 from clipsieve.schemas.errors import ClipsieveError, SignalError
 from clipsieve.schemas.processes import cause_of, isolated
 from clipsieve.schemas.terminal import say
+from clipsieve.schemas.threads import open_pool
 
 _POLL_SECONDS = 0.1
 
@@ -37,7 +37,7 @@ def run_side_by_side(tasks: Sequence[Invocation], jobs: int) -> None:
     """
     waiting, running = list(tasks), dict[str, subprocess.Popen[str]]()
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(max(jobs, 1), "side_by_side") as readers:
+    with open_pool(max(jobs, 1), "side_by_side") as readers:
         try:
             while waiting or running:
                 _take_ended(running, failed)

@@ -129,7 +129,7 @@ def truncated_tar(work: Path) -> Path:
     return tar
 
 
-@pytest.mark.parametrize("stage", ["score", "reshard", "train", "verify"])
+@pytest.mark.parametrize("stage", ["score", "reshard", "verify"])
 def test_a_corrupt_shard(work: Path, command, status_of, stage: str) -> None:
     status_of("select", "--scores", work / "scores", "--out", work, "--fraction", "100", *ONE_WORKER)
     tar = truncated_tar(work)
@@ -137,7 +137,6 @@ def test_a_corrupt_shard(work: Path, command, status_of, stage: str) -> None:
     arguments: dict[str, list] = {
         "score": [*everything, *ONE_WORKER],
         "reshard": [*everything, "--subset", work / "subsets" / "top100.npy", *ONE_WORKER],
-        "train": [*everything, "--samples", "9", "--batch-size", "9", "--warmup-steps", "0"],
         "verify": [work],
     }
     ended = command(stage, *arguments[stage])

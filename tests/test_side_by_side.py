@@ -75,12 +75,12 @@ def test_runs_that_train_alike_are_trained_once(
     recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     content = yaml.safe_load(recipe.read_text())
-    content["train"] = [*content["train"][:2], {**content["train"][1], "name": "b again"}]
+    content["train"] = [*content["train"][:2], {**content["train"][1], "name": "b-again"}]
     recipe.write_text(yaml.safe_dump(content))
     assert len(list(recipes.run(load_recipe(recipe), str(tmp_path)))) == 3
     err = capfd.readouterr().err
-    assert "b: step 8/8" in err and "b again: step" not in err and "b again: equal to" in err
-    once, again = ((tmp_path / "models" / name / WEIGHTS_NAME).read_bytes() for name in ("b", "b again"))
+    assert "b: step 8/8" in err and "b-again: step" not in err and "b-again: equal to" in err
+    once, again = ((tmp_path / "models" / name / WEIGHTS_NAME).read_bytes() for name in ("b", "b-again"))
     assert once == again
 
 

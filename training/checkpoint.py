@@ -25,7 +25,7 @@ from clipsieve.schemas.ledger import Ledger
 
 _SUFFIX = ".safetensors"
 METADATA_KEY = "clipsieve"
-"""Under which a file's metadata has its `Header`."""
+"""Under which a file's metadata has its `CheckpointHeader`."""
 
 
 class PlanMark(BaseModel):
@@ -69,7 +69,7 @@ class Progress(BaseModel):
     """Time that training took so far, of one process."""
 
 
-class Header(BaseModel):
+class CheckpointHeader(BaseModel):
     """What a checkpoint says of itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -194,17 +194,17 @@ def _like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(whole.to(other.device), other.device_mesh, placements)
 
 
-def read_header(path: str) -> Header:
+def read_header(path: str) -> CheckpointHeader:
     """What a checkpoint says of itself; its tensors are not read."""
     with files.open_read(path) as stream:
         return header_in(stream, path)
 
 
-def header_in(stream: IO[bytes], path: str) -> Header:
+def header_in(stream: IO[bytes], path: str) -> CheckpointHeader:
     """What the checkpoint of a ``path`` says of itself, read from the start of its bytes."""
     try:
         length = int.from_bytes(stream.read(8), "little")
-        return Header.model_validate_json(json.loads(stream.read(length))["__metadata__"][METADATA_KEY])
+        return CheckpointHeader.model_validate_json(json.loads(stream.read(length))["__metadata__"][METADATA_KEY])
     except (ValueError, KeyError, TypeError, OverflowError, MemoryError, ValidationError) as error:
         raise damaged(path, error) from error
 

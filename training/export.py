@@ -22,7 +22,7 @@ from clipsieve.schemas.options import TrainOptions
 from clipsieve.training.account import counts_of, ledger_of
 from clipsieve.training.card import write_card
 from clipsieve.training.checkpoint import (
-    Header,
+    CheckpointHeader,
     checkpoint_path,
     checkpoint_paths,
     damaged,
@@ -92,7 +92,7 @@ def refuse_checkpoints_model(out: str, manifest: Manifest) -> None:
         raise InputError(f"{out}: holds the model of a checkpoint, of step {step}; choose another --out")
 
 
-def _read_checkpoint(run: str, step: int | None) -> tuple[Header, dict[str, torch.Tensor]]:
+def _read_checkpoint(run: str, step: int | None) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:
     """Header and weights of the model, of the last checkpoint or that of a ``step``."""
     path, data = _bytes_of(run, step)
     header = header_in(io.BytesIO(data), path)

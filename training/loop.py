@@ -19,7 +19,7 @@ from clipsieve.schemas.errors import ClipsieveError, SignalError
 from clipsieve.schemas.threads import map_ahead
 from clipsieve.training.account import counts_of, ledger_of
 from clipsieve.training.bad_samples import BadSamples
-from clipsieve.training.checkpoint import Header
+from clipsieve.training.checkpoint import CheckpointHeader
 from clipsieve.training.cost.ledger import Cost
 from clipsieve.training.data.loader import Batch, PairReader, load_batches
 from clipsieve.training.inspection import Inspection
@@ -86,7 +86,7 @@ class TrainingLoop:
         progress, counts = self.log.progress, counts_of(self.job, self.cost, self.done, len(self.bad), self.reader.side)
         self.bad.write()
         ledger = ledger_of(self.job, self.cost, counts, progress.seconds)
-        header = Header(origin=self.job.origin, progress=progress, counts=counts, ledger=ledger)
+        header = CheckpointHeader(origin=self.job.origin, progress=progress, counts=counts, ledger=ledger)
         self.writer.save(self.stepper.strategy, self.stepper.optimizer, header, self.log.writing())
 
     def _positions(self) -> Iterator[range]:

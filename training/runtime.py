@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -69,17 +69,19 @@ class Runtime:
 
 
 @contextmanager
-def start_runtime(timeout: float, deterministic: bool | None = None, threads: int | None = None) -> Iterator[Runtime]:
+def start_runtime(
+    timeout: float, deterministic: Literal["auto", "always", "never"] = "auto", threads: int | None = None
+) -> Iterator[Runtime]:
     """Join the processes that torchrun's environment names: NCCL between GPUs, gloo between CPUs.
 
-    While it is open, torch computes ``deterministic``-ally (None: on CPUs), in so many ``threads``; None: in one for
+    While it is open, torch computes as ``deterministic`` of TrainOptions says, in so many ``threads``; None: in one for
     each of this process's share of the cores. Raises ClipsieveError where another process is gone, or does not answer
     within ``timeout`` seconds.
     """
     _keep_freed_memory()
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = _device(int(os.environ.get("LOCAL_RANK", 0)))
-    is_deterministic = device.type == "cpu" if deterministic is None else deterministic
+    is_deterministic = deterministic == "always" or (deterministic == "auto" and device.type == "cpu")
     threads = threads or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     with _threads(threads), _exactness(device, is_deterministic):
         if world_size == 1:

@@ -13,7 +13,7 @@ from clipsieve.schemas.tensors import write_tensors
 from clipsieve.schemas.threads import Future, open_pool
 from clipsieve.training.checkpoint import (
     METADATA_KEY,
-    Header,
+    CheckpointHeader,
     Progress,
     checkpoint_path,
     checkpoint_paths,
@@ -58,7 +58,11 @@ class CheckpointWriter:
             self._writing = self._pool.submit(self._make_room, state_of(model, optimizer))
 
     def save(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, header: Header, before: Callable[[], None]
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        header: CheckpointHeader,
+        before: Callable[[], None],
     ) -> None:
         """Copy the state, and begin to write it once the thread has called ``before``; every process calls this.
 
@@ -82,7 +86,7 @@ class CheckpointWriter:
             room = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.is_cuda)
             self._copies[name] = room.zero_()
 
-    def _write(self, header: Header, before: Callable[[], None]) -> None:
+    def _write(self, header: CheckpointHeader, before: Callable[[], None]) -> None:
         before()
         path = checkpoint_path(self._out, header.progress.steps)
         write_tensors(path, self._copies, {METADATA_KEY: header.model_dump_json()})

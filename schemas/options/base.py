@@ -26,7 +26,8 @@ def _split_names(value: Any) -> Any:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)):
         return value
-    return tuple(name for text in values for name in str(text).split(",") if name)
+    names = tuple(name for text in values for name in str(text).split(",") if name)
+    return () if names == ("none",) else names
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]

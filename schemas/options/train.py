@@ -148,10 +148,10 @@ class TrainOptions(Options):
         256, description="shards of a window; three windows of tars are on a node's disk at a time"
     )
     compile: bool = Field(False, description="compile the towers' layers, and Adafactor's step, by torch.compile")
-    deterministic: bool | None = Field(
-        None,
-        description="bit for bit the same on one machine, in full fp32; no: faster algorithms, and fp32 products in "
-        "TF32 on GPUs; none: yes on CPUs, no on GPUs",
+    deterministic: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="always: bit for bit the same on one machine, in full fp32; never: faster algorithms, and fp32 "
+        "products in TF32 on GPUs; auto: always on CPUs, never on GPUs",
     )
     collective_timeout: Seconds = Field(
         600.0, description="seconds that a process waits for the others before it gives up"

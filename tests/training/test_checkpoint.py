@@ -18,7 +18,7 @@ from clipsieve.schemas.ledger import Ledger
 from clipsieve.schemas.options import TrainOptions
 from clipsieve.training import saving
 from clipsieve.training.checkpoint import (
-    Header,
+    CheckpointHeader,
     Progress,
     RunOrigin,
     drop_checkpoints,
@@ -85,7 +85,7 @@ def save(folder, trained, *progress):
 
 def begin(writer, trained, progress):
     """Begin to write a checkpoint."""
-    header = Header(origin=ORIGIN, progress=progress, counts=COUNTS, ledger=LEDGER)
+    header = CheckpointHeader(origin=ORIGIN, progress=progress, counts=COUNTS, ledger=LEDGER)
     model, optimizer = trained
     writer.save(model, optimizer, header, lambda: None)
 
@@ -176,7 +176,7 @@ def test_a_checkpoint_is_copied_into_the_memory_of_the_one_before(make, tmp_path
 def test_what_is_to_be_written_before_a_checkpoint_is(make, tmp_path):
     there = []
     model, optimizer = make(0)
-    header = Header(origin=ORIGIN, progress=Progress(steps=1), counts=COUNTS, ledger=LEDGER)
+    header = CheckpointHeader(origin=ORIGIN, progress=Progress(steps=1), counts=COUNTS, ledger=LEDGER)
     with CheckpointWriter(str(tmp_path), 1, True) as writer:
         writer.save(model, optimizer, header, lambda: there.append(Path(folder_of(str(tmp_path))).exists()))
     assert there == [False] and names(tmp_path) == ["00000001.safetensors"]

@@ -50,7 +50,7 @@ def add(log, *losses, found=None):
     for loss in losses:
         log.add(values(loss))
         log.settle()
-        log.report(found)
+        log.report(found=found)
 
 
 def test_a_row_holds_the_last_step_and_its_place(make, tmp_path, capsys):

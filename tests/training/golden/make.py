@@ -31,12 +31,12 @@ FOLDER = Path(__file__).parent
 PAIRS = Path(__file__).parents[3] / "pipelines" / "quickstart" / "pairs.parquet"
 STEPS, BATCH, POOL = 10, 16, 64
 MADE = FOLDER / "made.json"
-PACKAGES = ("numpy", "open_clip_torch", "pillow", "timm", "torch", "torchvision")
+PACKAGES = ("numpy", "open_clip_torch", "opencv-python-headless", "pillow", "timm", "torch", "torchvision")
 PRECISION = torch.float64
 TOLERANCE = 1e-3
 WHY = (
     "of each loss. In float64 the sums of two processors differ by 1e-12 of a loss, in float32 by a tenth of SLIP's. "
-    "What is left is decoding and augmenting: another processor, or another version of Pillow or torchvision, rounds "
+    "What is left is decoding and augmenting: another processor, or another version of Pillow or OpenCV, rounds "
     "some pixels to the next level. One pixel in 10,000 moves a loss by 1e-4."
 )
 TOWER = {

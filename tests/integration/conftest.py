@@ -122,7 +122,8 @@ def run_by_stages(source: Source, status_of: Callable[..., int], tmp_path_factor
     download, score, select = (_flags(recipe[name]) for name in ("download", "score", "select"))
     subset = str(out / "subsets" / "top40.npy")
     reshard = [*_flags({"shard_size": recipe["reshard"][0]["shard_size"]}), *ONE_WORKER]
-    training = _flags({name: value for name, value in recipe["train"][1].items() if name != "name"})
+    # In one thread, as several runs of a recipe are trained.
+    training = _flags({name: value for name, value in recipe["train"][1].items() if name != "name"} | {"threads": 1})
     tasks = _flags(recipe["evaluate"])
     commands = [
         ["download", "--pairs", str(out / "pairs" / "pairs.parquet"), "--out", shards, *download, *ONE_WORKER],

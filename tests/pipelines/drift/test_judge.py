@@ -78,7 +78,7 @@ NOTHING = {"stated_sha256": 0, "stated_size": (0, 0), "stated_similarity": np.na
         ({"cosine": 0.985, "similarity": 0.05}, "reencoded"),  # the embedding tells more than the similarity
         ({"cosine": 0.97, "size": (320, 240)}, "resized"),
         ({"cosine": 0.95, "size": (320, 240)}, "swapped"),
-        ({"cosine": 0.9, "size": (40, 40), "stated_size": (40, 40)}, "reencoded"),
+        ({"cosine": 0.91, "size": (40, 40), "stated_size": (40, 40)}, "reencoded"),
         ({"cosine": 0.8, "size": (40, 40), "stated_size": (40, 40)}, "swapped"),
         ({"cosine": 0.75, "size": (8, 8), "stated_size": (80, 80)}, "resized"),
         ({"cosine": 0.65, "size": (8, 8), "stated_size": (80, 80)}, "swapped"),  # however small

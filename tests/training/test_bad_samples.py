@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from clipsieve.training.card import CARD_NAME
 from clipsieve.training.data import loader
 from clipsieve.training.train import run
 from tests.commands import torchrun
+from tests.training.terminal import Terminal
 
 
 @pytest.fixture
@@ -45,19 +45,6 @@ def damaged(shards, rows, tmp_path):
     cut = [row for row in downloaded if row["key"].startswith("00001")][-3:]
     os.truncate(folder / "00001.tar", cut[0]["tar_offset"] + 600)
     return str(folder), [zeroed, *cut]
-
-
-class Terminal(io.StringIO):
-    """Does something when the line of a step is printed."""
-
-    def __init__(self, step, action):
-        super().__init__()
-        self._start, self._action = f"step {step}/", action
-
-    def write(self, text):
-        if text.startswith(self._start):
-            self._action()
-        return super().write(text)
 
 
 def listed(out):

@@ -16,7 +16,8 @@ from clipsieve.schemas.options import PlanOptions, TrainOptions
 from clipsieve.training.checkpoint import last_origin
 from clipsieve.training.data import plan as planning
 from clipsieve.training.train import run
-from tests.training.test_train import Trigger, losses
+from tests.training.terminal import Terminal
+from tests.training.test_train import losses
 
 
 def mark_of(out):
@@ -37,7 +38,7 @@ def stopped(monkeypatch):
 
     def train(*arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "stderr", Trigger(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+            patch.setattr(sys, "stderr", Terminal(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
             with pytest.raises(SignalError):
                 run(*arguments)
 
@@ -88,7 +89,7 @@ def test_a_checkpoint_says_what_was_lost_and_the_list_may_grow_again(shards, row
         listed.write_text("".join(f"{row['uid']}\n" for row in rows[:count]))
         step = 6 + 5 * count
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "stderr", Trigger(step, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+            patch.setattr(sys, "stderr", Terminal(step, lambda: os.kill(os.getpid(), signal.SIGTERM)))
             with pytest.raises(SignalError):
                 run(shards, (), out, long, str(listed))
         origin, mark = mark_of(out)

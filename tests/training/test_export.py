@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -26,19 +25,7 @@ from clipsieve.training import saving
 from clipsieve.training.card import CARD_NAME
 from clipsieve.training.export import export_checkpoint
 from clipsieve.training.train import run
-
-
-class Terminal(io.StringIO):
-    """Calls ``action`` when the line of a step is printed."""
-
-    def __init__(self, step, action):
-        super().__init__()
-        self._start, self._action = f"step {step}/", action
-
-    def write(self, text):
-        if text.startswith(self._start):
-            self._action()
-        return super().write(text)
+from tests.training.terminal import Terminal
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from clipsieve.training import saving
 from clipsieve.training.export import export_checkpoint
 from clipsieve.training.train import run
 from tests.commands import torchrun
-from tests.training.test_export import Terminal
+from tests.training.terminal import Terminal
 
 ACCURACY, LOSS = "evaluate/colours/acc1", "validation_loss"
 HELD_OUT = 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from clipsieve.training.data.order import make_order
 from clipsieve.training.data.plan import plan_samples
 from clipsieve.training.train import run
 from tests.commands import torchrun
+from tests.training.terminal import Terminal
 
 
 @pytest.fixture
@@ -63,19 +63,6 @@ def weights(folder):
 def losses(folder):
     rows = read_table(f"{folder}/{TRAIN_LOG_NAME}", TRAIN_LOG).to_pylist()
     return {row["step"]: (row["loss"], row["grad_norm"], row["logit_scale"]) for row in rows}
-
-
-class Trigger(io.StringIO):
-    """Stands for the terminal: does something when the line of a step is printed."""
-
-    def __init__(self, step, action):
-        super().__init__()
-        self._start, self._action = f"step {step}/", action
-
-    def write(self, text):
-        if text.startswith(self._start):
-            self._action()
-        return super().write(text)
 
 
 def test_a_run_leaves_a_model_that_open_clip_loads(shards, subset, options, tmp_path):
@@ -129,7 +116,7 @@ def test_a_run_that_sigterm_stopped_goes_on_bit_by_bit(shards, options, tmp_path
     whole, stopped = str(tmp_path / "whole"), str(tmp_path / "stopped")
     digest = run(shards, (), whole, options).digest
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", Trigger(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        patch.setattr(sys, "stderr", Terminal(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
         with pytest.raises(SignalError, match=r"SIGTERM: step 7 of 10 is saved; the same .* from step 7$") as end:
             run(shards, (), stopped, options)
     assert end.value.exit_status == 128 + signal.SIGTERM
@@ -149,7 +136,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(shards, options, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", Trigger(7, die))
+        patch.setattr(sys, "stderr", Terminal(7, die))
         with pytest.raises(KeyboardInterrupt):
             run(shards, (), killed, options)
     assert sorted(losses(killed)) == [1, 2, 3, 4]

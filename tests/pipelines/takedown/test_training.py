@@ -17,7 +17,8 @@ from clipsieve.training.checkpoint import last_origin
 from clipsieve.training.train import run as train
 from tests.pipelines.whole_run import Run
 from tests.training.conftest import TINY_TOWER
-from tests.training.test_train import Trigger, losses
+from tests.training.terminal import Terminal
+from tests.training.test_train import losses
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_a_stopped_run_goes_on_without_the_pairs(
     train(shards, (subset,), whole, options)
     train(shards, (subset,), done, options)
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", Trigger(5, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        patch.setattr(sys, "stderr", Terminal(5, lambda: os.kill(os.getpid(), signal.SIGTERM)))
         with pytest.raises(SystemExit):
             train(shards, (subset,), out, options)
     before = last_origin(out)

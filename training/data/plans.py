@@ -68,4 +68,5 @@ def _may_follow(before: PlanInputs, now: PlanInputs) -> bool:
 
 def _difference(before: PlanInputs, now: PlanInputs) -> str:
     name = next(name for name in PlanInputs.model_fields if getattr(before, name) != getattr(now, name))
-    return f"made from another `{name}`: {getattr(before, name)!r}, not {getattr(now, name)!r}"
+    option = "subset" if name == "subsets" else name
+    return f"made from another `{option}`: {getattr(before, name)!r}, not {getattr(now, name)!r}"
